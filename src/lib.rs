@@ -1,0 +1,13 @@
+//! Edit programs in linear time: replace, prepend, append and delete instructions anywhere, then
+//! linearize once.
+#![no_std]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+#[cfg(feature = "bpf")]
+pub mod bpf;
+pub mod core;
+
+pub use crate::core::{Handle, Isa};
