@@ -10,4 +10,6 @@ extern crate std;
 pub mod bpf;
 pub mod core;
 
-pub use crate::core::{Handle, Isa};
+pub use crate::core::{
+    Arena, Branch, CursorMut, Error, Fact, Handle, Inserted, Isa, Linear, List, Map, Origin, Patch, Target,
+};

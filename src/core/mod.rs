@@ -1,7 +1,24 @@
 //! The list core: it knows how to move instructions, and no instruction set.
 
+mod arena;
+mod bits;
+mod cursor;
+mod edit;
+mod error;
 mod handle;
 mod isa;
+mod linearize;
+mod list;
+mod map;
+mod patch;
+mod walk;
 
+pub use arena::Arena;
+pub use cursor::CursorMut;
+pub use error::Error;
 pub use handle::Handle;
 pub use isa::Isa;
+pub use linearize::Linear;
+pub use list::List;
+pub use map::{Map, Origin};
+pub use patch::{Branch, Fact, Inserted, Patch, Target};

@@ -1,0 +1,116 @@
+//! [`Map`]: where everything went, both ways.
+
+use alloc::vec::Vec;
+
+use super::Handle;
+use super::bits::WORD;
+
+/// What a unit of the output is. Positions are of the original program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The original unit at this position.
+    Original(u32),
+    /// Part of what was inserted for, or replaced, the instruction at this position.
+    InsertedFor(u32),
+}
+
+/// Where everything went: from old positions to new ones, and back. Positions are units.
+#[derive(Clone, Debug, Default)]
+pub struct Map {
+    /// Where a branch to each old position lands, one past the end included.
+    pub(super) labels: Vec<u32>,
+    /// Live old positions that have code prepended, ascending, with their own new position.
+    pub(super) own: Vec<(u32, u32)>,
+    /// One bit an old position.
+    pub(super) dead: Vec<u64>,
+    /// For each new position, the old one that it stands for.
+    pub(super) origins: Vec<u32>,
+    /// The first inserted handle, and where a branch to each of them lands.
+    pub(super) base: u32,
+    pub(super) inserted: Vec<u32>,
+}
+
+/// In `Map::inserted`: not a place that a branch can land on.
+pub(super) const NOWHERE: u32 = u32::MAX;
+
+impl Map {
+    /// Length of the original program.
+    #[must_use]
+    pub fn old_len(&self) -> u32 {
+        super::list::to_u32(self.labels.len().saturating_sub(1))
+    }
+
+    /// Length of the output.
+    #[must_use]
+    pub fn new_len(&self) -> u32 {
+        super::list::to_u32(self.origins.len())
+    }
+
+    /// Where a branch to the old position `old` lands now: on the first of what was prepended to
+    /// the instruction or replaced it; if it was deleted, on the next live one. One past the end maps
+    /// to where code that was added at the end begins, or to one past the new end.
+    ///
+    /// The second and later units of an instruction map to their own new place, or with the
+    /// instruction if it was replaced or deleted. O(1).
+    ///
+    /// # Panics
+    ///
+    /// If `old` is above [`old_len`](Map::old_len).
+    #[inline]
+    #[must_use]
+    pub fn new_of(&self, old: u32) -> u32 {
+        self.labels[old as usize]
+    }
+
+    /// The new position of the instruction at `old` itself, behind what was prepended to it, or of the
+    /// first of what replaced it. `None` if it was deleted.
+    ///
+    /// O(1), or O(log prepends) if anything was prepended.
+    #[must_use]
+    pub fn position_of(&self, old: u32) -> Option<u32> {
+        if old >= self.old_len() || self.is_deleted(old) {
+            return None;
+        }
+        match self.own.binary_search_by_key(&old, |&(old, _)| old) {
+            Ok(at) => Some(self.own[at].1),
+            Err(_) => Some(self.new_of(old)),
+        }
+    }
+
+    /// Whether the instruction at the old position `old` was deleted; one that was replaced was not.
+    ///
+    /// O(1). One past the end and everything above count as deleted.
+    #[inline]
+    #[must_use]
+    pub fn is_deleted(&self, old: u32) -> bool {
+        old >= self.old_len() || self.dead[old as usize / WORD] >> (old as usize % WORD) & 1 != 0
+    }
+
+    /// Where a branch to `handle` lands now, or `None` if it is no handle of the list.
+    ///
+    /// O(1).
+    #[must_use]
+    pub fn new_of_handle(&self, handle: Handle) -> Option<u32> {
+        match handle.index().checked_sub(self.base) {
+            None => self.labels.get(handle.at()).copied(),
+            Some(at) => self.inserted.get(at as usize).copied().filter(|&new| new != NOWHERE),
+        }
+    }
+
+    /// What stands at the new position `new`.
+    ///
+    /// O(1), or O(log prepends) if anything was prepended.
+    ///
+    /// # Panics
+    ///
+    /// If `new` is not below [`new_len`](Map::new_len).
+    #[must_use]
+    pub fn origin(&self, new: u32) -> Origin {
+        let old = self.origins[new as usize];
+        if self.is_original(old, new) { Origin::Original(old) } else { Origin::InsertedFor(old) }
+    }
+
+    fn is_original(&self, old: u32, new: u32) -> bool {
+        self.position_of(old) == Some(new)
+    }
+}
