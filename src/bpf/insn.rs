@@ -1,4 +1,8 @@
-//! [`Insn`]: one 8-byte eBPF slot.
+//! [`Insn`]: one 8-byte eBPF slot, and what can be asked of it.
+
+use super::opcode::{
+    ALU, ALU64, CALL, CALL_CODE, EXIT, EXIT_CODE, GOTO, GOTOL, JA, JMP, JMP32, LD_IMM64, MAY_GOTO, X,
+};
 
 /// One slot of an eBPF program: 8 bytes, the kernel's `struct bpf_insn`.
 ///
@@ -52,5 +56,125 @@ impl Insn {
     #[must_use]
     pub const fn with_dst(self, dst: u8) -> Self {
         Self { regs: (dst & 15) | self.src() << 4, ..self }
+    }
+
+    /// The same slot with another `off`.
+    #[inline]
+    #[must_use]
+    pub const fn with_off(self, off: i16) -> Self {
+        Self { off, ..self }
+    }
+
+    /// The same slot with another `imm`.
+    #[inline]
+    #[must_use]
+    pub const fn with_imm(self, imm: i32) -> Self {
+        Self { imm, ..self }
+    }
+}
+
+/// What kind of instruction starts with this slot. These look at the code alone and take the rest
+/// as valid; [`check_insn`](super::check_insn) says whether it is.
+impl Insn {
+    /// The class: the low three bits of the code.
+    #[inline]
+    #[must_use]
+    pub const fn class(self) -> u8 {
+        self.code & 7
+    }
+
+    /// The operation of an arithmetic or jump instruction: the high four bits of the code.
+    #[inline]
+    #[must_use]
+    pub const fn op(self) -> u8 {
+        self.code & 0xf0
+    }
+
+    /// Whether the second operand of an arithmetic or jump instruction is the source register.
+    #[inline]
+    #[must_use]
+    pub const fn is_reg(self) -> bool {
+        self.code & X != 0
+    }
+
+    /// The size of a load or store: bits 3 and 4 of the code.
+    #[inline]
+    #[must_use]
+    pub const fn size(self) -> u8 {
+        self.code & 0x18
+    }
+
+    /// The mode of a load or store: the high three bits of the code.
+    #[inline]
+    #[must_use]
+    pub const fn mode(self) -> u8 {
+        self.code & 0xe0
+    }
+
+    /// Whether this is the first slot of an `ld_imm64`, the only instruction of two slots.
+    #[inline]
+    #[must_use]
+    pub const fn is_wide(self) -> bool {
+        self.code == LD_IMM64
+    }
+
+    /// How many slots the instruction that starts with this one has.
+    #[inline]
+    #[must_use]
+    pub const fn slots(self) -> usize {
+        1 + self.is_wide() as usize
+    }
+
+    /// Whether this is arithmetic, of 32 or 64 bits.
+    #[inline]
+    #[must_use]
+    pub const fn is_alu(self) -> bool {
+        matches!(self.class(), ALU | ALU64)
+    }
+
+    /// Whether this is a `goto` or a `gotol`.
+    #[inline]
+    #[must_use]
+    pub const fn is_goto(self) -> bool {
+        matches!(self.code, GOTO | GOTOL)
+    }
+
+    /// Whether this jumps on a condition, `may_goto` included.
+    #[inline]
+    #[must_use]
+    pub const fn is_cond(self) -> bool {
+        match self.class() {
+            JMP => self.code == MAY_GOTO || !matches!(self.op(), JA | CALL | EXIT | 0xe0 | 0xf0),
+            JMP32 => !matches!(self.op(), JA | CALL | EXIT | 0xe0 | 0xf0),
+            _ => false,
+        }
+    }
+
+    /// Whether this is a jump within the subprogram, conditional or not. Calls and `exit` are not.
+    #[inline]
+    #[must_use]
+    pub const fn is_jump(self) -> bool {
+        self.is_goto() || self.is_cond()
+    }
+
+    /// Whether this is a call, of any kind.
+    #[inline]
+    #[must_use]
+    pub const fn is_call(self) -> bool {
+        self.code == CALL_CODE
+    }
+
+    /// Whether this is `exit`.
+    #[inline]
+    #[must_use]
+    pub const fn is_exit(self) -> bool {
+        self.code == EXIT_CODE
+    }
+
+    /// Whether control never goes on to the next instruction: `exit`, `goto`, `gotol`.
+    #[inline]
+    #[must_use]
+    pub const fn ends_flow(self) -> bool {
+        self.is_goto() || self.is_exit()
     }
 }

@@ -1,0 +1,155 @@
+//! [`Bpf`]: where eBPF keeps its displacements.
+
+use core::ops::RangeInclusive;
+
+use super::Insn;
+use super::opcode::{
+    CALL, CALL_CODE, CALL_LOCAL, EXIT, GOTOL, JA, JCOND, JMP, JMP32, JSLE, LD_FUNC, LD_IMM64, X,
+};
+use crate::core::Isa;
+
+/// The eBPF instruction set, for the core. A unit is a slot.
+///
+/// These hold a displacement, which counts from the slot after the first one of the instruction:
+/// `goto`, the conditional jumps and `may_goto` in `off`; `gotol`, a call of kind
+/// [`CALL_LOCAL`] and an `ld_imm64` of kind [`LD_FUNC`] in `imm`. It is what the kernel adjusts in
+/// `bpf_adj_branches`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Bpf;
+
+/// The displacement is in `off`.
+const IN_OFF: u8 = 0x80;
+/// The displacement is in `imm`.
+const IN_IMM: u8 = 0x81;
+/// There is none.
+const NOWHERE: u8 = 0x40;
+
+/// For each code where its displacement is; a number below 16 says "in `imm`, if `src` is this".
+static FORM: [u8; 256] = {
+    let mut form = [NOWHERE; 256];
+    let mut op = JA;
+    while op <= JSLE {
+        if op != JA && op != CALL && op != EXIT {
+            form[(JMP | op) as usize] = IN_OFF;
+            form[(JMP | op | X) as usize] = IN_OFF;
+            form[(JMP32 | op) as usize] = IN_OFF;
+            form[(JMP32 | op | X) as usize] = IN_OFF;
+        }
+        op += 0x10;
+    }
+    form[(JMP | JA) as usize] = IN_OFF;
+    form[(JMP | JCOND) as usize] = IN_OFF;
+    form[GOTOL as usize] = IN_IMM;
+    form[CALL_CODE as usize] = CALL_LOCAL;
+    form[LD_IMM64 as usize] = LD_FUNC;
+    form
+};
+
+#[inline]
+fn form(insn: &[Insn]) -> u8 {
+    FORM[insn[0].code as usize]
+}
+
+impl Isa for Bpf {
+    type Unit = Insn;
+
+    const MAX_FIELDS: usize = 1;
+
+    #[inline]
+    fn len(units: &[Insn]) -> Option<usize> {
+        let len = units.first()?.slots();
+        (len <= units.len()).then_some(len)
+    }
+
+    #[inline]
+    fn fields(insn: &[Insn]) -> usize {
+        let form = form(insn);
+        usize::from(form >> 7 | u8::from(form == insn[0].src()))
+    }
+
+    #[inline]
+    fn base(_insn: &[Insn], _field: usize) -> i64 {
+        1
+    }
+
+    #[inline]
+    fn read(insn: &[Insn], _field: usize) -> i64 {
+        if form(insn) == IN_OFF { i64::from(insn[0].off) } else { i64::from(insn[0].imm) }
+    }
+
+    #[inline]
+    fn range(insn: &[Insn], _field: usize) -> RangeInclusive<i64> {
+        if form(insn) == IN_OFF {
+            i64::from(i16::MIN)..=i64::from(i16::MAX)
+        } else {
+            i64::from(i32::MIN)..=i64::from(i32::MAX)
+        }
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the caller keeps to the range of the field")]
+    fn write(insn: &mut [Insn], _field: usize, displacement: i64) {
+        if form(insn) == IN_OFF {
+            insn[0].off = displacement as i16;
+        } else {
+            insn[0].imm = displacement as i32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bpf::opcode::{ALU64, CALL_KFUNC, DIV, MOV, SIGNED};
+
+    /// The kernel's rule as a sentence: `true` for `off`, `false` for `imm`.
+    fn expected(code: u8, src: u8) -> Option<bool> {
+        match (code, src) {
+            (0x05 | 0xe5, _) => Some(true),
+            (0x06, _) | (0x85, 1) | (0x18, 4) => Some(false),
+            _ if matches!(code & 7, 5 | 6) => matches!(code >> 4, 1..=7 | 0xa..=0xd).then_some(true),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn every_code_and_kind_has_the_field_of_the_kernel_table() {
+        for code in 0..=255 {
+            for src in 0..16 {
+                let mut insn = [Insn::new(code, 0, src, -3, 77), Insn::default()];
+                let field = expected(code, src);
+                assert_eq!(Bpf::fields(&insn), usize::from(field.is_some()), "{code:#x} {src}");
+                let Some(in_off) = field else { continue };
+                assert_eq!(Bpf::read(&insn, 0), if in_off { -3 } else { 77 });
+                assert_eq!(*Bpf::range(&insn, 0).end(), if in_off { 32767 } else { 2_147_483_647 });
+                let end = *Bpf::range(&insn, 0).start();
+                Bpf::write(&mut insn, 0, end);
+                assert_eq!(Bpf::read(&insn, 0), end);
+                assert_eq!(insn[0].imm == 77, in_off);
+                assert_eq!(insn[0].off == -3, !in_off);
+            }
+        }
+    }
+
+    #[test]
+    fn lengths() {
+        let wide = Insn::ld_imm64(3, 7);
+        assert_eq!(Bpf::len(&wide), Some(2));
+        assert_eq!(Bpf::len(&wide[..1]), None);
+        assert_eq!(Bpf::len(&[]), None);
+        assert_eq!(Bpf::len(&[Insn::exit(), Insn::exit()]), Some(1));
+    }
+
+    #[test]
+    fn what_looks_like_a_displacement_but_is_none() {
+        for insn in [
+            Insn::call(7),
+            Insn::new(CALL_CODE, 0, CALL_KFUNC, 3, 9),
+            Insn::alu64_imm(DIV, 1, 5).with_off(SIGNED),
+            Insn::new(ALU64 | MOV | X, 1, 2, 32, 0),
+            Insn::exit(),
+        ] {
+            assert_eq!(Bpf::fields(&[insn]), 0);
+        }
+    }
+}
