@@ -126,20 +126,12 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         let replaced = (chain == Chain::Body).then_some(handle);
         let placed = self.place(patch, replaced)?;
         let main = self.push_run(placed.start, placed.start + placed.len, handle, chain);
-        if let Some(label) = placed.own_start {
-            let label = self.push_label(label, handle, Chain::Pre);
-            self.hang(label);
-        }
-        match placed.end {
-            None => self.hang(main),
-            Some(label) => {
-                let after = if chain == Chain::Body { Chain::Post } else { chain };
-                let label = self.push_label(label, handle, after);
-                // What is hung later stands nearer to the instruction.
-                let (outer, inner) = if after == Chain::Post { (label, main) } else { (main, label) };
-                self.hang(outer);
-                self.hang(inner);
-            }
+        let after = if chain == Chain::Body { Chain::Post } else { chain };
+        let (own_start, end) = self.push_labels(&placed, handle, after);
+        // What is hung later stands nearer to the instruction.
+        let [outer, inner] = if after == Chain::Post { [end, Some(main)] } else { [Some(main), end] };
+        for run in [own_start, outer, inner].into_iter().flatten() {
+            self.hang(run);
         }
         let first = replaced.unwrap_or(Handle::new(placed.start));
         let inserted = Inserted { first, base: placed.start, units: placed.len };
@@ -320,8 +312,25 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         Handle::new(to_u32(at))
     }
 
-    fn push_label(&mut self, label: Handle, anchor: Handle, chain: Chain) -> RunId {
-        self.push_run(label.index(), label.index() + 1, anchor, chain)
+    /// Runs for the labels of a patch: in the order of their units, which is that of the branches to
+    /// them.
+    #[inline]
+    fn push_labels(
+        &mut self,
+        placed: &Placed,
+        anchor: Handle,
+        after: Chain,
+    ) -> (Option<RunId>, Option<RunId>) {
+        let mut push = |label: Option<Handle>, chain| {
+            label.map(|at| self.push_run(at.index(), at.index() + 1, anchor, chain))
+        };
+        if placed.own_start < placed.end {
+            let own_start = push(placed.own_start, Chain::Pre);
+            (own_start, push(placed.end, after))
+        } else {
+            let end = push(placed.end, after);
+            (push(placed.own_start, Chain::Pre), end)
+        }
     }
 
     #[inline]

@@ -22,7 +22,7 @@
 use bumpalo::collections::{CollectionAllocErr, Vec};
 
 use super::arena::Usage;
-use super::bits::{Bits, Ranked, WORD};
+use super::bits::{Bits, Ranked, WORD, ones};
 use super::slots::{Slot, Slots};
 use super::{Arena, Error, Handle, Isa};
 
@@ -175,7 +175,8 @@ impl<'a, I: Isa> List<'a, I> {
 }
 
 impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
-    /// A list over `program`, with a fact for each of its units; missing ones are the default.
+    /// A list over `program`, with a fact for each of its units; missing ones are the default. That
+    /// of an instruction is at its first unit, the others do not count.
     ///
     /// O(units).
     ///
@@ -218,6 +219,11 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
         let given = aux.len().min(units);
         list.aux[..given].copy_from_slice(&aux[..given]);
         list.scan()?;
+        if size_of::<A>() != 0 {
+            for inner in ones(list.inner.words(), 0..units) {
+                list.aux[inner] = A::default();
+            }
+        }
         list.dead.fill(units..base as usize, true);
         Ok(list)
     }
