@@ -4,17 +4,27 @@ use super::list::{Chain, MAX_RUNS, Run, RunId, Site, to_u32};
 use super::slots::Slot;
 use super::{Error, Fact, Handle, Inserted, Isa, List, Patch, Target};
 
-/// A patch may ask for a label of its first instruction and one of its end.
+/// A patch may ask for this many labels.
 const MAX_LABELS: usize = 2;
 
+/// A unit, dead from birth, that branches of a patch lead to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Label {
+    /// The first instruction, without what was prepended to the replaced one before.
+    OwnStart,
+    /// What follows the patch.
+    End,
+}
+
+/// The labels of a patch, in the order of their units, which follow those of the patch.
+type Labels = [Option<Label>; MAX_LABELS];
+
 /// A patch whose units are in the inserted column, but hang nowhere yet.
+#[derive(Clone, Copy)]
 struct Placed {
     start: u32,
     len: u32,
-    /// A label for the first instruction, without what was prepended to the replaced one before.
-    own_start: Option<Handle>,
-    /// A label for what follows the patch.
-    end: Option<Handle>,
+    labels: Labels,
 }
 
 impl<I: Isa, A: Copy + Default> List<'_, I, A> {
@@ -127,11 +137,18 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         let placed = self.place(patch, replaced)?;
         let main = self.push_run(placed.start, placed.start + placed.len, handle, chain);
         let after = if chain == Chain::Body { Chain::Post } else { chain };
-        let (own_start, end) = self.push_labels(&placed, handle, after);
+        let labels = self.push_labels(&placed, handle, after);
         // What is hung later stands nearer to the instruction.
-        let [outer, inner] = if after == Chain::Post { [end, Some(main)] } else { [Some(main), end] };
-        for run in [own_start, outer, inner].into_iter().flatten() {
-            self.hang(run);
+        for &(label, run) in labels.iter().flatten() {
+            if label == Label::OwnStart || after == Chain::Post {
+                self.hang(run);
+            }
+        }
+        self.hang(main);
+        for &(label, run) in labels.iter().flatten() {
+            if label == Label::End && after != Chain::Post {
+                self.hang(run);
+            }
         }
         let first = replaced.unwrap_or(Handle::new(placed.start));
         let inserted = Inserted { first, base: placed.start, units: placed.len };
@@ -218,7 +235,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             branches |= I::fields(&rest[..insn]) != 0;
             unit += insn;
         }
-        let mut placed = Placed { start: to_u32(start), len: to_u32(len), own_start: None, end: None };
+        let mut placed = Placed { start: to_u32(start), len: to_u32(len), labels: Labels::default() };
         if let Fact::MoveTo(unit) = patch.fact
             && !self.is_unit_start(placed.start, placed.len, unit)
         {
@@ -287,13 +304,13 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
                 if self.site(replaced).is_none_or(|site| site.pre.is_none()) {
                     return Ok(replaced);
                 }
-                Ok(*placed.own_start.get_or_insert_with(|| self.new_label()))
+                Ok(self.label(placed, Label::OwnStart))
             }
             Target::Local(to) if self.is_unit_start(placed.start, placed.len, to) => {
                 Ok(Handle::new(placed.start + to))
             }
             Target::Local(_) => Err(Error::LeavesPatch { unit, field }),
-            Target::End => Ok(*placed.end.get_or_insert_with(|| self.new_label())),
+            Target::End => Ok(self.label(placed, Label::End)),
             Target::Handle(handle) if self.is_insn(handle) => Ok(handle),
             Target::Handle(handle) => Err(Error::NoSuchInsn(handle)),
             Target::Original(at) if at <= self.original_len() && !self.inner.get(at as usize) => {
@@ -303,34 +320,35 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         }
     }
 
-    /// A unit that is dead from birth: a branch to it lands on what follows.
-    fn new_label(&mut self) -> Handle {
-        let at = self.base as usize + self.inserted.len();
-        self.inserted.push(I::Unit::default());
-        self.aux.push(A::default());
-        self.dead.set(at);
-        Handle::new(to_u32(at))
+    /// A label of a patch, made when the first branch asks for it.
+    fn label(&mut self, placed: &mut Placed, label: Label) -> Handle {
+        let known = placed.labels.iter().position(|&known| known == Some(label));
+        let nth = known.unwrap_or_else(|| {
+            self.dead.set(self.base as usize + self.inserted.len());
+            self.inserted.push(I::Unit::default());
+            self.aux.push(A::default());
+            let nth = usize::from(placed.labels[0].is_some());
+            placed.labels[nth] = Some(label);
+            nth
+        });
+        Handle::new(placed.start + placed.len + to_u32(nth))
     }
 
-    /// Runs for the labels of a patch: in the order of their units, which is that of the branches to
-    /// them.
+    /// Runs for the labels of a patch.
     #[inline]
     fn push_labels(
         &mut self,
         placed: &Placed,
         anchor: Handle,
         after: Chain,
-    ) -> (Option<RunId>, Option<RunId>) {
-        let mut push = |label: Option<Handle>, chain| {
-            label.map(|at| self.push_run(at.index(), at.index() + 1, anchor, chain))
-        };
-        if placed.own_start < placed.end {
-            let own_start = push(placed.own_start, Chain::Pre);
-            (own_start, push(placed.end, after))
-        } else {
-            let end = push(placed.end, after);
-            (push(placed.own_start, Chain::Pre), end)
-        }
+    ) -> [Option<(Label, RunId)>; MAX_LABELS] {
+        let mut at = placed.start + placed.len;
+        placed.labels.map(|label| {
+            let label = label?;
+            let chain = if label == Label::OwnStart { Chain::Pre } else { after };
+            at += 1;
+            Some((label, self.push_run(at - 1, at, anchor, chain)))
+        })
     }
 
     #[inline]
