@@ -125,37 +125,35 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
     /// Original code: untouched stretches as blocks, and what was edited or deleted between them.
     fn lay_out(&mut self) {
         let (list, end) = (self.list, self.list.original.len());
+        let touched = list.edited.words().iter().zip(list.dead.words());
         let mut at = 0;
-        while at < end {
-            let touched = self.next_touched(at);
-            self.copy_original(at..touched);
-            if touched == end {
-                break;
-            }
-            let handle = Handle::new(to_u32(touched));
-            at = touched + list.len_at(handle);
-            if list.edited.get(touched) {
-                self.weave(handle);
-            } else {
-                self.out.map.labels.resize(at, to_u32(self.out.units.len()));
+        for (word, (edited, dead)) in touched.take(end.div_ceil(WORD)).enumerate() {
+            for touched in (Ones { bits: edited | dead, base: word * WORD }) {
+                if touched >= end {
+                    break;
+                }
+                if touched >= at {
+                    self.copy_original(at..touched);
+                    at = self.touch(touched);
+                }
             }
         }
+        self.copy_original(at..end);
         self.weave(list.end());
         self.out.map.new_len = self.position();
     }
 
-    /// The first original unit from `from` on that was edited or deleted, or the end.
+    /// An original instruction that was edited or deleted. Returns where the next one begins.
     #[inline]
-    fn next_touched(&self, from: usize) -> usize {
-        let (edited, dead) = (self.list.edited.words(), self.list.dead.words());
-        let mut word = from / WORD;
-        let mut touched = (edited[word] | dead[word]) & (!0 << (from % WORD));
-        // The end is dead, so the search ends there at the latest.
-        while touched == 0 {
-            word += 1;
-            touched = edited[word] | dead[word];
+    fn touch(&mut self, at: usize) -> usize {
+        let handle = Handle::new(to_u32(at));
+        let next = at + self.list.len_at(handle);
+        if self.list.edited.get(at) {
+            self.weave(handle);
+        } else {
+            self.out.map.labels.resize(next, to_u32(self.out.units.len()));
         }
-        word * WORD + touched.trailing_zeros() as usize
+        next
     }
 
     #[inline]
@@ -286,10 +284,12 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
             }
         }
         copy_short(units, &list.inserted, inserted.clone());
-        copy_short(aux, &list.aux, range);
-        for (at, label) in map.inserted[inserted].iter_mut().enumerate() {
-            *label = new + to_u32(at);
+        if size_of::<A>() == 0 {
+            aux.resize(units.len(), A::default());
+        } else {
+            copy_short(aux, &list.aux, range);
         }
+        number(&mut map.inserted[inserted], new);
     }
 
     /// An instruction inserted for `anchor`, or the anchor itself. Returns where it is, or would be.
@@ -420,5 +420,21 @@ fn copy_short<T: Copy>(to: &mut Vec<T>, from: &[T], range: Range<usize>) {
             to.truncate(len);
         }
         _ => to.extend_from_slice(&from[range]),
+    }
+}
+
+/// Labels inserted units that go to `new` and on. Few of them are done without a loop.
+#[inline]
+fn number(labels: &mut [u32], new: u32) {
+    if labels.len() <= SLACK {
+        for at in 0..SLACK {
+            if let Some(label) = labels.get_mut(at) {
+                *label = new + to_u32(at);
+            }
+        }
+        return;
+    }
+    for (at, label) in labels.iter_mut().enumerate() {
+        *label = new + to_u32(at);
     }
 }
