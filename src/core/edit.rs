@@ -42,8 +42,15 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         self.dead.fill(placed.start as usize..rest as usize);
         let main = (placed.first_len < placed.len)
             .then(|| self.push_run(rest, placed.start + placed.len, handle, Chain::Post));
-        let own_start = placed.own_start.map(|label| self.push_label(label, handle, Chain::Pre));
-        let end = placed.end.map(|label| self.push_label(label, handle, Chain::Post));
+        let mut push = |label: Option<Handle>, chain| label.map(|label| self.push_label(label, handle, chain));
+        // The patch asked for its labels in any order, but runs ascend.
+        let (own_start, end) = if placed.own_start < placed.end {
+            let own_start = push(placed.own_start, Chain::Pre);
+            (own_start, push(placed.end, Chain::Post))
+        } else {
+            let end = push(placed.end, Chain::Post);
+            (push(placed.own_start, Chain::Pre), end)
+        };
         self.hang_back(own_start);
         self.hang_front(end);
         self.hang_front(main);
