@@ -105,7 +105,8 @@ impl<'a, I: Isa> List<'a, I> {
 }
 
 impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
-    /// A list over `program`, with a fact for each of its units; missing ones are the default.
+    /// A list over `program`, with a fact for each of its units; missing ones are the default. Only the
+    /// one at the first unit of an instruction counts.
     ///
     /// O(units).
     ///
@@ -158,6 +159,7 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
             }
             for unit in at + 1..at + len {
                 self.inner.set(unit);
+                self.aux[unit] = A::default();
             }
             at += len;
         }
