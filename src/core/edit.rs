@@ -154,13 +154,13 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     }
 
     fn check_live(&self, handle: Handle) -> Result<(), Error> {
-        if !self.is_insn(handle) || handle == self.end() {
-            return Err(Error::NoSuchInsn(handle));
+        if self.is_live(handle) {
+            Ok(())
+        } else if self.is_insn(handle) && handle != self.end() {
+            Err(Error::Deleted(handle))
+        } else {
+            Err(Error::NoSuchInsn(handle))
         }
-        if self.dead.get(handle.at()) {
-            return Err(Error::Deleted(handle));
-        }
-        Ok(())
     }
 
     /// Copies a patch into the inserted column, or leaves everything as it was. After it, hanging the

@@ -217,7 +217,8 @@ impl<I: Isa, A> List<'_, I, A> {
     /// O(1).
     #[must_use]
     pub fn is_live(&self, handle: Handle) -> bool {
-        self.is_insn(handle) && !self.dead.get(handle.at())
+        let at = handle.at();
+        at < self.base as usize + self.inserted.len() && !self.inner.get(at) && !self.dead.get(at)
     }
 
     /// The fact of an instruction.
@@ -264,13 +265,14 @@ impl<I: Isa, A> List<'_, I, A> {
 
     /// Whether the handle names an instruction, live or deleted, or one past the end.
     pub(super) fn is_insn(&self, handle: Handle) -> bool {
-        let (index, units) = (handle.index(), self.original_len());
-        let known = if index < self.base {
-            index <= units
-        } else {
-            ((index - self.base) as usize) < self.inserted.len()
-        };
-        known && !self.inner.get(handle.at())
+        if self.inner.get(handle.at()) {
+            return false;
+        }
+        if handle.index() < self.base {
+            return handle.index() <= self.original_len();
+        }
+        // The first of a replacement is in no run: it goes by the name of what it replaced.
+        self.run_of(handle).is_some_and(|run| handle.index() < self.run(run).end)
     }
 
     /// Where the units of an instruction stand: at its own index, or where its replacement does.
@@ -309,11 +311,12 @@ impl<I: Isa, A> List<'_, I, A> {
         &self.runs[id.0.at()]
     }
 
-    /// The run that the inserted unit at `at` belongs to.
-    pub(super) fn run_of(&self, at: Handle) -> RunId {
+    /// The last run that starts at or before `at`, above the original program: if any run holds the
+    /// unit at `at`, this one does.
+    pub(super) fn run_of(&self, at: Handle) -> Option<RunId> {
         let before = self.heads.rank(at.at());
         let own = usize::from(self.heads.bits.get(at.at()));
-        RunId(Handle::new(to_u32(before + own - 1)))
+        Some(RunId(Handle::new(to_u32((before + own).checked_sub(1)?))))
     }
 }
 

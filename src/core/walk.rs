@@ -56,7 +56,7 @@ impl<I: Isa, A> List<'_, I, A> {
         if handle.index() < self.base {
             return Place::Before(next);
         }
-        let run = self.run_of(handle);
+        let Some(run) = self.run_of(handle) else { return Place::End };
         if next.index() < self.run(run).end { Place::Before(next) } else { Place::RunEnd(run) }
     }
 
