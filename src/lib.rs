@@ -11,5 +11,6 @@ pub mod bpf;
 pub mod core;
 
 pub use crate::core::{
-    Arena, Branch, CursorMut, Error, Fact, Handle, Inserted, Isa, Linear, List, Map, Origin, Patch, Target,
+    Arena, Branch, Broken, CursorMut, Error, Fact, Handle, Inserted, Isa, Linear, List, Map, Origin, Patch,
+    Target,
 };

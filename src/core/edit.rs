@@ -42,7 +42,8 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         self.dead.fill(placed.start as usize..rest as usize);
         let main = (placed.first_len < placed.len)
             .then(|| self.push_run(rest, placed.start + placed.len, handle, Chain::Post));
-        let mut push = |label: Option<Handle>, chain| label.map(|label| self.push_label(label, handle, chain));
+        let mut push =
+            |label: Option<Handle>, chain| label.map(|label| self.push_label(label, handle, chain));
         // The patch asked for its labels in any order, but runs ascend.
         let (own_start, end) = if placed.own_start < placed.end {
             let own_start = push(placed.own_start, Chain::Pre);

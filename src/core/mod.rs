@@ -2,6 +2,7 @@
 
 mod arena;
 mod bits;
+mod check;
 mod cursor;
 mod edit;
 mod error;
@@ -14,6 +15,7 @@ mod patch;
 mod walk;
 
 pub use arena::Arena;
+pub use check::Broken;
 pub use cursor::CursorMut;
 pub use error::Error;
 pub use handle::Handle;
