@@ -9,6 +9,8 @@ extern crate std;
 #[cfg(feature = "bpf")]
 pub mod bpf;
 pub mod core;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 
 pub use crate::core::{
     Arena, Branch, Broken, CursorMut, Error, Fact, Handle, Inserted, Isa, Linear, List, Map, Origin, Patch,

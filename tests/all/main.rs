@@ -1,0 +1,4 @@
+//! All integration tests, one module per topic.
+
+#[cfg(feature = "fuzzing")]
+mod edits;
