@@ -72,8 +72,10 @@ extern crate std;
 #[cfg(feature = "bpf")]
 pub mod bpf;
 pub mod core;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 
 pub use crate::core::{
-    Arena, Branch, CursorMut, Error, Fact, Handle, Inserted, Isa, Linear, List, Map, Marks, Origin, Patch,
-    Target,
+    Arena, Branch, Broken, CursorMut, Error, Fact, Handle, Inserted, Isa, Linear, List, Map, Marks, Origin,
+    Patch, Target,
 };

@@ -2,5 +2,7 @@
 
 #[cfg(feature = "bpf")]
 mod asm;
+#[cfg(feature = "fuzzing")]
+mod edits;
 #[cfg(feature = "bpf")]
 mod encoding;
