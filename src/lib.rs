@@ -72,6 +72,8 @@ extern crate std;
 #[cfg(feature = "bpf")]
 pub mod bpf;
 pub mod core;
+#[cfg(feature = "bpf")]
+pub mod passes;
 
 pub use crate::core::{
     Arena, Branch, CursorMut, Error, Fact, Handle, Inserted, Isa, Linear, List, Map, Marks, Origin, Patch,
