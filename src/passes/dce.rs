@@ -177,13 +177,15 @@ fn plan(program: &Program, cfg: &Cfg, ways: &[Ways], report: &mut Report) -> Vec
 
 /// Checks that a list holds the program and nothing else.
 fn check_untouched<A: Copy + Default>(program: &Program, list: &List<'_, Bpf, A>) -> Result<(), Error> {
-    let mut expected = 0;
+    let mut at = 0;
     for handle in list.iter() {
         let insn = list.insn(handle).unwrap_or_default();
-        if handle.index() as usize != expected || !program.insns[expected..].starts_with(insn) {
-            break;
+        if handle.index() as usize != at
+            || !program.insns.get(at..).is_some_and(|rest| rest.starts_with(insn))
+        {
+            return Err(Error::Edited { at });
         }
-        expected += insn.len();
+        at += insn.len();
     }
-    if expected == program.insns.len() { Ok(()) } else { Err(Error::Edited { at: expected }) }
+    if at == program.insns.len() { Ok(()) } else { Err(Error::Edited { at }) }
 }

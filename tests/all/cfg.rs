@@ -3,14 +3,14 @@
 use relinear::Isa;
 use relinear::bpf::{Bpf, Cfg, CfgError, Insn, InsnReason, Program, asm};
 
-use crate::random::{Shape, program, traffic_control};
+use crate::random::{Shape, program, slot, traffic_control};
 
 /// What control may go to after the instruction at `at`, in the words of RFC 9669: where it jumps to,
 /// then what follows it.
 fn model_successors(insns: &[Insn], at: usize) -> (Option<usize>, Option<usize>) {
     let insn = insns[at];
     let next = at + if insn.code == 0x18 { 2 } else { 1 };
-    let jump = |displacement: i64| usize::try_from(at as i64 + 1 + displacement).ok();
+    let jump = |displacement: i64| usize::try_from(i64::from(slot(at)) + 1 + displacement).ok();
     match (insn.code, insn.code & 7) {
         (0x95, _) => (None, None),
         (0x85, _) => (None, Some(next)),
@@ -39,30 +39,30 @@ fn check_against_model(program: &Program) {
         assert_eq!(block.start, end, "blocks are laid without gaps");
         assert!(block.end > block.start);
         end = block.end;
-        for slot in block.start..block.end {
-            assert_eq!(cfg.block_at(slot) as usize, number);
+        for at in block.start..block.end {
+            assert_eq!(cfg.block_at(at) as usize, number);
         }
         let subprog = program.subprogs.iter().filter(|&&start| start <= block.start).count() - 1;
         assert_eq!(block.subprog as usize, subprog);
-        assert!(cfg.blocks_of(block.subprog).contains(&(number as u32)));
+        assert!(cfg.blocks_of(block.subprog).contains(&(slot(number))));
     }
     assert_eq!(end as usize, insns.len());
 
     let block_starting = |at: usize| {
-        let number = cfg.block_at(at as u32);
+        let number = cfg.block_at(slot(at));
         (cfg.blocks()[number as usize].start as usize == at).then_some(number)
     };
     let mut into = vec![Vec::new(); cfg.blocks().len()];
     let mut edges = vec![Vec::new(); insns.len()];
     for at in starts(insns) {
-        let block = &cfg.blocks()[cfg.block_at(at as u32) as usize];
+        let block = &cfg.blocks()[cfg.block_at(slot(at)) as usize];
         let (jump, next) = model_successors(insns, at);
         edges[at].extend(jump.into_iter().chain(next));
         if block.last(program) as usize == at {
             assert_eq!(block.taken, jump.map(|to| block_starting(to).expect("a block starts at a target")));
             assert_eq!(block.falls_to, next.map(|to| block_starting(to).expect("and after the last")));
             for to in block.successors() {
-                into[to as usize].push(cfg.block_at(at as u32));
+                into[to as usize].push(cfg.block_at(slot(at)));
             }
         } else {
             assert_eq!((jump, next.and_then(block_starting)), (None, None), "control stays in the block");
@@ -76,8 +76,8 @@ fn check_against_model(program: &Program) {
         }
     }
     for (number, block) in cfg.blocks().iter().enumerate() {
-        assert_eq!(cfg.predecessors(number as u32), into[number]);
-        assert_eq!(cfg.is_reachable(number as u32), entered[block.start as usize]);
+        assert_eq!(cfg.predecessors(slot(number)), into[number]);
+        assert_eq!(cfg.is_reachable(slot(number)), entered[block.start as usize]);
     }
 }
 

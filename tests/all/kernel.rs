@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "a system call takes pointers")]
 
 use std::ffi::CStr;
-use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::{fs, io};
 
 use relinear::bpf::Insn;
 
@@ -157,4 +157,25 @@ pub(crate) fn array_map() -> io::Result<OwnedFd> {
     let mut attr = Attr::new().u32(0, 2).u32(4, 4).u32(8, 16).u32(12, 1);
     // SAFETY: no field of these is a pointer.
     unsafe { attr.call(MAP_CREATE) }.map(own)
+}
+
+/// While this lives, the kernel blinds the constants of every program that is loaded.
+pub(crate) struct Harden(String);
+
+impl Harden {
+    const SETTING: &str = "/proc/sys/net/core/bpf_jit_harden";
+
+    pub(crate) fn set() -> io::Result<Self> {
+        let before = fs::read_to_string(Self::SETTING)?;
+        fs::write(Self::SETTING, "2")?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Harden {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(Self::SETTING, &self.0) {
+            eprintln!("{} could not be set back to {}: {error}", Self::SETTING, self.0.trim());
+        }
+    }
 }

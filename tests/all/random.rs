@@ -16,7 +16,7 @@ pub(crate) fn from_insns(insns: Vec<Insn>) -> Program {
     while at < insns.len() {
         let insn = insns[at];
         if (insn.is_call() && insn.src() == CALL_LOCAL) || (insn.is_wide() && insn.src() == LD_FUNC) {
-            let start = at as i64 + 1 + Bpf::read(&insns[at..], 0);
+            let start = i64::from(slot(at)) + 1 + Bpf::read(&insns[at..], 0);
             subprogs.push(u32::try_from(start).expect("a start"));
         }
         at += insn.slots();
@@ -24,6 +24,11 @@ pub(crate) fn from_insns(insns: Vec<Insn>) -> Program {
     subprogs.sort_unstable();
     subprogs.dedup();
     Program { insns, subprogs, ..Program::default() }
+}
+
+/// A position as the library has it.
+pub(crate) fn slot(at: usize) -> u32 {
+    u32::try_from(at).expect("a short program")
 }
 
 /// A stream of random numbers (xorshift64*).
@@ -93,7 +98,7 @@ pub(crate) fn traffic_control(seed: u64, shape: Shape) -> String {
     }
     writer.body();
     for callee in 0..shape.callees {
-        writer.text.push_str(&format!("sub{callee}:\n"));
+        writer.line(&format!("sub{callee}:"));
         writer.line("r0 = r1");
         writer.line("r6 = r2");
         writer.registers("r5");
@@ -152,19 +157,19 @@ impl Writer {
         for left in (0..self.shape.statements).rev() {
             pending.retain(|(due, label)| {
                 if *due >= left {
-                    self.text.push_str(&format!("{label}:\n"));
+                    self.line(&format!("{label}:"));
                 }
                 *due < left
             });
             if let Some((due, label)) = &loop_end {
                 if *due >= left && pending.is_empty() {
-                    self.text.push_str(&format!("r9 -= 1\nif r9 != 0 goto {label}\n"));
+                    self.line(&format!("r9 -= 1\nif r9 != 0 goto {label}"));
                     loop_end = None;
                 }
             } else if left > 8 && pending.is_empty() && self.rng.one_in(12) {
                 let label = self.label();
                 let turns = 1 + self.rng.below(3);
-                self.text.push_str(&format!("r9 = {turns}\n{label}:\n"));
+                self.line(&format!("r9 = {turns}\n{label}:"));
                 loop_end = Some((left - 2 - self.rng.below(4), label));
             }
             if self.shape.junk && self.junk.one_in(6) {
@@ -179,10 +184,10 @@ impl Writer {
             }
         }
         for (_, label) in pending {
-            self.text.push_str(&format!("{label}:\n"));
+            self.line(&format!("{label}:"));
         }
         if let Some((_, label)) = loop_end {
-            self.text.push_str(&format!("r9 -= 1\nif r9 != 0 goto {label}\n"));
+            self.line(&format!("r9 -= 1\nif r9 != 0 goto {label}"));
         }
         let first = if self.shape.use_r1 { 1 } else { 2 };
         for reg in first..=9 {
@@ -303,6 +308,6 @@ impl Writer {
                 _ => self.line(&format!("r{reg} += 5")),
             }
         }
-        self.text.push_str(&format!("{label}:\n"));
+        self.line(&format!("{label}:"));
     }
 }
