@@ -7,9 +7,9 @@
 //! 3. A conditional jump that goes one way becomes a `goto`, or is deleted.
 //! 4. A `goto` or `gotol` to the next instruction that is left is deleted.
 //!
-//! The result is a fixpoint: running the pass on its own result changes nothing. What the kernel takes as a program before, it takes after: a
-//! subprogram keeps an `exit` or `goto` as its last instruction, and no loop loses a way out that
-//! control could take.
+//! The result is a fixpoint: running the pass on its own result changes nothing. A subprogram keeps an
+//! `exit` or `goto` as its last instruction, which the kernel wants (`check_subprogs`), and no loop
+//! loses a way out that control could take.
 //!
 //! Left alone on purpose: a conditional jump to the next instruction (verifiers learn from it),
 //! `may_goto`, and branches that a loader rewrites, or whose operands it does. A loop without an end
@@ -50,8 +50,7 @@ pub struct Report {
 ///
 /// `list` must be over `program`, and no edit may have touched it: inserted code is not analysed.
 ///
-/// O(slots): see [the module](self). A block is gone through at most eleven times to find constants,
-/// and once to delete.
+/// O(slots): a block is gone through at most eleven times to find constants, and once to delete.
 ///
 /// # Errors
 ///
