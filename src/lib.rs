@@ -74,6 +74,8 @@ pub mod bpf;
 pub mod core;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+#[cfg(feature = "bpf")]
+pub mod passes;
 
 pub use crate::core::{
     Arena, Branch, Broken, CursorMut, Error, Fact, Handle, Inserted, Isa, Linear, List, Map, Marks, Origin,

@@ -2,7 +2,17 @@
 
 #[cfg(feature = "bpf")]
 mod asm;
+#[cfg(feature = "bpf")]
+mod cfg;
 #[cfg(feature = "fuzzing")]
 mod edits;
 #[cfg(feature = "bpf")]
 mod encoding;
+#[cfg(all(feature = "bpf", target_os = "linux"))]
+mod kernel;
+#[cfg(all(feature = "bpf", target_os = "linux"))]
+mod liveness;
+#[cfg(all(feature = "bpf", target_os = "linux"))]
+mod passes;
+#[cfg(feature = "bpf")]
+mod random;
