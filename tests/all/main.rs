@@ -4,3 +4,7 @@
 mod asm;
 #[cfg(feature = "bpf")]
 mod encoding;
+#[cfg(all(feature = "elf", target_os = "linux"))]
+mod kernel;
+#[cfg(all(feature = "elf", target_os = "linux"))]
+mod objects;
