@@ -5,6 +5,4 @@ mod asm;
 #[cfg(feature = "bpf")]
 mod encoding;
 #[cfg(all(feature = "elf", target_os = "linux"))]
-mod kernel;
-#[cfg(all(feature = "elf", target_os = "linux"))]
 mod objects;

@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def patch(args, passes, source, target):
     """Runs relinear; None, or why it failed."""
-    command = [args.relinear, "patch", "--passes", passes, "--seed", "1", "-o", target, source]
+    command = [args.relinear, "patch", "--pass", passes, "--seed", "1", "-o", target, source]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if done.returncode == 0:
         return None

@@ -4,9 +4,6 @@
 //! Objects are loaded by `aya`, which applies relocations, CO-RE ones included, and links
 //! subprograms on its own; programs run under `BPF_PROG_TEST_RUN`, which touches no network.
 
-mod inputs;
-mod maps;
-
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::LazyLock;
@@ -16,38 +13,40 @@ use aya::programs::{Program, ProgramError, RawTracePointRunOptions, TestRun, Tes
 use aya::sys::is_map_supported;
 use aya::{Btf, Ebpf, EbpfLoader};
 
+use super::{inputs, maps};
+
 /// What one program did, over all inputs.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Outcome {
+pub(super) struct Outcome {
     /// The program's name in the object.
-    pub(crate) program: String,
+    pub(super) program: String,
     /// The verifier's answer: what each run gave, or the last lines of its log.
-    pub(crate) runs: Result<Vec<Run>, String>,
+    pub(super) runs: Result<Vec<Run>, String>,
 }
 
 /// What one run of a program gave back.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Run {
+pub(super) struct Run {
     /// The program's return value.
-    pub(crate) value: u32,
+    pub(super) value: u32,
     /// The packet after the run; empty for a program that takes none.
-    pub(crate) packet: Vec<u8>,
+    pub(super) packet: Vec<u8>,
     /// The context after the run; empty for a program whose context is not given back.
-    pub(crate) context: Vec<u8>,
+    pub(super) context: Vec<u8>,
 }
 
 /// What the kernel made of an object.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Loaded {
+pub(super) struct Loaded {
     /// By program name.
-    pub(crate) outcomes: Vec<Outcome>,
+    pub(super) outcomes: Vec<Outcome>,
     /// The contents of each array map after all runs, by name.
-    pub(crate) maps: BTreeMap<String, Vec<u8>>,
+    pub(super) maps: BTreeMap<String, Vec<u8>>,
 }
 
 /// Why there is no answer from the kernel.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(super) enum Refusal {
     /// The process may not use `bpf()`, and why: a test can only say that it was skipped.
     NotPermitted(String),
     /// The object could not be loaded as a whole.
@@ -64,7 +63,7 @@ static KERNEL_TYPES: LazyLock<Option<Btf>> = LazyLock::new(|| Btf::from_sys_fs()
 const LOG_LINES: usize = 12;
 
 /// Loads every program of `object`, then runs each, in the order of their names, on the same inputs.
-pub(crate) fn load_and_run(object: &[u8]) -> Result<Loaded, Refusal> {
+pub(super) fn load_and_run(object: &[u8]) -> Result<Loaded, Refusal> {
     // Asked first: without the right, aya takes the kernel for an old one and fails elsewhere.
     // A trie, unlike an array, always needs it.
     if let Err(error) = is_map_supported(MapType::LpmTrie) {

@@ -1,9 +1,13 @@
 //! Patched objects against their originals, on the running kernel.
 
+mod inputs;
+mod load;
+mod maps;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::kernel::{Loaded, Refusal, load_and_run};
+use self::load::{Loaded, Refusal, load_and_run};
 
 /// Objects that `aya` does not load: kernel functions, syscall programs, the other byte order.
 /// The scripts load the first two with libbpf.
