@@ -16,3 +16,5 @@ mod liveness;
 mod passes;
 #[cfg(feature = "bpf")]
 mod random;
+#[cfg(all(feature = "elf", target_os = "linux"))]
+mod objects;
