@@ -12,9 +12,9 @@ mod encoding;
 mod kernel;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod liveness;
+#[cfg(all(feature = "elf", target_os = "linux"))]
+mod objects;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod passes;
 #[cfg(feature = "bpf")]
 mod random;
-#[cfg(all(feature = "elf", target_os = "linux"))]
-mod objects;
