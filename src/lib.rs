@@ -9,6 +9,8 @@ extern crate std;
 #[cfg(feature = "bpf")]
 pub mod bpf;
 pub mod core;
+#[cfg(feature = "elf")]
+pub mod elf;
 
 pub use crate::core::{
     Arena, Branch, CursorMut, Error, Fact, Handle, Inserted, Isa, Linear, List, Map, Origin, Patch, Target,
