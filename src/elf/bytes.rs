@@ -1,30 +1,45 @@
 //! Integers of either byte order, at checked offsets.
 
-use object::Endianness;
-use object::endian::Endian as _;
+use crate::bpf::Endian;
 
 /// A byte slice with its byte order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes<'d> {
     pub(crate) data: &'d [u8],
-    pub(crate) endian: Endianness,
+    pub(crate) endian: Endian,
 }
 
 impl<'d> Bytes<'d> {
-    pub(crate) fn array<const N: usize>(self, at: usize) -> Option<[u8; N]> {
+    pub(crate) fn new(data: &'d [u8], endian: Endian) -> Self {
+        Self { data, endian }
+    }
+
+    fn array<const N: usize>(self, at: usize) -> Option<[u8; N]> {
         self.data.get(at..)?.first_chunk().copied()
     }
 
     pub(crate) fn u16(self, at: usize) -> Option<u16> {
-        self.array(at).map(|raw| self.endian.read_u16(raw))
+        let raw = self.array(at)?;
+        Some(match self.endian {
+            Endian::Little => u16::from_le_bytes(raw),
+            Endian::Big => u16::from_be_bytes(raw),
+        })
     }
 
     pub(crate) fn u32(self, at: usize) -> Option<u32> {
-        self.array(at).map(|raw| self.endian.read_u32(raw))
+        let raw = self.array(at)?;
+        Some(match self.endian {
+            Endian::Little => u32::from_le_bytes(raw),
+            Endian::Big => u32::from_be_bytes(raw),
+        })
     }
 
     pub(crate) fn u64(self, at: usize) -> Option<u64> {
-        self.array(at).map(|raw| self.endian.read_u64(raw))
+        let raw = self.array(at)?;
+        Some(match self.endian {
+            Endian::Little => u64::from_le_bytes(raw),
+            Endian::Big => u64::from_be_bytes(raw),
+        })
     }
 
     /// `len` bytes from `at`, where both come from a file.
@@ -38,5 +53,21 @@ impl<'d> Bytes<'d> {
     pub(crate) fn string(self, at: usize) -> Option<&'d [u8]> {
         let rest = self.data.get(at..)?;
         rest.iter().position(|&byte| byte == 0).map(|len| &rest[..len])
+    }
+}
+
+/// The bytes of `value`.
+pub(crate) fn from_u32(value: u32, endian: Endian) -> [u8; 4] {
+    match endian {
+        Endian::Little => value.to_le_bytes(),
+        Endian::Big => value.to_be_bytes(),
+    }
+}
+
+/// The bytes of `value`.
+pub(crate) fn from_u64(value: u64, endian: Endian) -> [u8; 8] {
+    match endian {
+        Endian::Little => value.to_le_bytes(),
+        Endian::Big => value.to_be_bytes(),
     }
 }

@@ -7,10 +7,11 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use object::{Endianness, elf};
+use object::elf;
 
 use super::bytes::Bytes;
 use super::error::ElfError;
+use crate::bpf::Endian;
 
 /// LLVM's `.llvm_addrsig`: indices of the symbols whose address matters.
 pub(crate) const LLVM_ADDRSIG: elf::SectionType = elf::SectionType(0x6fff_4c03);
@@ -24,7 +25,7 @@ const REL: usize = 16;
 /// here.
 #[derive(Clone, Debug)]
 pub(crate) struct Image<'d> {
-    pub(crate) endian: Endianness,
+    pub(crate) endian: Endian,
     pub(crate) os_abi: u8,
     pub(crate) abi_version: u8,
     pub(crate) machine: u16,
@@ -73,6 +74,13 @@ pub(crate) struct Reloc {
     pub(crate) kind: u32,
 }
 
+impl Reloc {
+    /// The slot of a relocation of code, which has no more of them than this.
+    pub(crate) fn slot(&self) -> u32 {
+        u32::try_from(self.offset / 8).unwrap_or(u32::MAX)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Symbol<'d> {
     pub(crate) name: &'d [u8],
@@ -103,9 +111,8 @@ impl Symbol<'_> {
 
 impl Section<'_> {
     pub(crate) fn is_code(&self) -> bool {
-        let executable = u64::from(elf::SHF_EXECINSTR.0);
         self.kind == elf::SHT_PROGBITS.0
-            && self.flags & executable != 0
+            && self.flags & elf::SHF_EXECINSTR.0 != 0
             && self.data().is_some_and(|data| !data.is_empty())
     }
 
@@ -240,11 +247,11 @@ impl<'d> Header<'d> {
             return Err(fail("not a 64-bit ELF file"));
         }
         let endian = match data[5] {
-            1 => Endianness::Little,
-            2 => Endianness::Big,
+            1 => Endian::Little,
+            2 => Endian::Big,
             _ => return Err(fail("unknown byte order")),
         };
-        let file = Bytes { data, endian };
+        let file = Bytes::new(data, endian);
         let half = |at| file.u16(at).unwrap_or_default();
         let (kind, machine) = (half(16), half(18));
         if kind != elf::ET_REL.0 {
@@ -274,7 +281,7 @@ impl<'d> Header<'d> {
     fn raw_section(&self, index: usize) -> Result<RawSection, ElfError> {
         let raw = || {
             let at = self.table.checked_add((index * SECTION_HEADER) as u64)?;
-            let raw = Bytes { data: self.file.slice(at, SECTION_HEADER as u64)?, ..self.file };
+            let raw = Bytes::new(self.file.slice(at, SECTION_HEADER as u64)?, self.file.endian);
             Some(RawSection {
                 name: raw.u32(0)?,
                 kind: raw.u32(4)?,
@@ -293,7 +300,7 @@ impl<'d> Header<'d> {
     fn section_names(&self) -> Result<Bytes<'d>, ElfError> {
         let raw = self.raw_section(self.names)?;
         let data = self.file.slice(raw.offset, raw.size).ok_or(BAD_SECTION_NAME)?;
-        Ok(Bytes { data, ..self.file })
+        Ok(Bytes::new(data, self.file.endian))
     }
 }
 
@@ -324,14 +331,18 @@ impl RawSection {
                 Content::Symbols
             }
             elf::SHT_REL => {
-                let raw = Bytes { data: data()?, ..file };
-                if raw.data.len() % REL != 0 {
+                let raw = Bytes::new(data()?, file.endian);
+                if !raw.data.len().is_multiple_of(REL) {
                     return Err("not a whole number of relocations");
                 }
                 let read = |at| {
                     let info = raw.u64(at + 8)?;
                     let symbol = usize::try_from(info >> 32).ok()?;
-                    Some(Reloc { offset: raw.u64(at)?, symbol, kind: u32::try_from(info & 0xffff_ffff).ok()? })
+                    Some(Reloc {
+                        offset: raw.u64(at)?,
+                        symbol,
+                        kind: u32::try_from(info & 0xffff_ffff).ok()?,
+                    })
                 };
                 Content::Relocs {
                     of: self.info as usize,
@@ -352,10 +363,10 @@ fn read_symbols<'d>(
     budget: &mut Budget,
 ) -> Result<Vec<Symbol<'d>>, ElfError> {
     let table = file.slice(table.offset, table.size).unwrap_or_default();
-    let strings = Bytes { data: strings, ..file };
+    let strings = Bytes::new(strings, file.endian);
     let mut symbols = Vec::with_capacity(table.len() / SYMBOL);
     for (index, raw) in table.chunks_exact(SYMBOL).enumerate() {
-        let raw = Bytes { data: raw, ..file };
+        let raw = Bytes::new(raw, file.endian);
         let fail = |reason| ElfError::symbol(&[], index, reason);
         let short = || fail("cut short");
         let shndx = raw.u16(6).ok_or_else(short)?;

@@ -5,17 +5,22 @@ use alloc::vec::Vec;
 
 use object::build::ByteString;
 use object::build::elf::{Builder, Relocation, SectionData, SectionId, SymbolId};
-use object::elf;
+use object::{Endianness, elf};
 
 use super::error::ElfError;
 use super::image::{Content, Image};
+use crate::bpf::Endian;
 
 /// Writes what has not been dropped. O(size of the file).
 ///
 /// The sections keep their order. Section names get a table of their own if they shared one with
 /// the symbols.
 pub(crate) fn write(image: &Image<'_>) -> Result<Vec<u8>, ElfError> {
-    let mut builder = Builder::new(image.endian, true);
+    let endian = match image.endian {
+        Endian::Little => Endianness::Little,
+        Endian::Big => Endianness::Big,
+    };
+    let mut builder = Builder::new(endian, true);
     builder.header.os_abi = elf::OsAbi(image.os_abi);
     builder.header.abi_version = image.abi_version;
     builder.header.e_type = elf::ET_REL;
@@ -25,8 +30,7 @@ pub(crate) fn write(image: &Image<'_>) -> Result<Vec<u8>, ElfError> {
     // The builder names things by ids that only it can make, in the order in which they are added.
     let sections: Vec<SectionId> =
         image.sections.iter().skip(1).map(|_| builder.sections.add().id()).collect();
-    let symbols: Vec<SymbolId> =
-        image.symbols.iter().skip(1).map(|_| builder.symbols.add().id()).collect();
+    let symbols: Vec<SymbolId> = image.symbols.iter().skip(1).map(|_| builder.symbols.add().id()).collect();
     let section_id = |index: usize| index.checked_sub(1).and_then(|at| sections.get(at)).copied();
     let symbol_id = |index: usize| index.checked_sub(1).and_then(|at| symbols.get(at)).copied();
 
