@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::btf::Btf;
+use super::bytes::Bytes;
 use super::code::{CodeSection, Function, Relocation};
 use super::error::ElfError;
 use super::image::{Content, Image};
@@ -205,18 +206,33 @@ impl<'d> Object<'d> {
             let symbol = &self.image.symbols[relocation.symbol];
             let section = symbol.section?;
             let offset = self.code[code].target(relocation, symbol.value)?;
-            let slot =
-                |code: usize| u32::try_from(offset / 8).ok().filter(|&slot| slot < self.code[code].len());
-            let place = self.code_of[section].and_then(|code| Some((code, slot(code)?)));
-            Some(match place {
-                Some((code, slot)) => Referent::Code { code, slot },
-                None => {
-                    let section = String::from_utf8_lossy(self.image.sections[section].name);
-                    Referent::Data { section, offset }
-                }
-            })
+            if let Some(code) = self.code_of[section] {
+                let slot = u32::try_from(offset / 8).ok().filter(|&slot| slot < self.code[code].len());
+                return slot.map(|slot| Referent::Code { code, slot });
+            }
+            let section = String::from_utf8_lossy(self.image.sections[section].name);
+            Some(Referent::Data { section, offset })
         };
         found().unwrap_or(Referent::Extern)
+    }
+
+    /// The slots of code section `code` that jump tables name, ascending: `gotox` goes there.
+    ///
+    /// O(symbols + relocations + entries · log entries).
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be said of which code section the entries of a table are.
+    pub fn jump_targets(&self, code: usize) -> Result<Vec<u32>, ElfError> {
+        let mut targets = Vec::new();
+        for table in self.jump_tables()?.iter().filter(|table| table.code == code) {
+            let data = self.image.sections[table.section].data().unwrap_or_default();
+            let data = Bytes::new(data, self.image.endian);
+            targets.extend(table.entries().filter_map(|at| u32::try_from(data.u64(at)? / 8).ok()));
+        }
+        targets.sort_unstable();
+        targets.dedup();
+        Ok(targets)
     }
 
     /// The object as a file. O(bytes).
