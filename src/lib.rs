@@ -13,5 +13,6 @@ pub mod core;
 pub mod elf;
 
 pub use crate::core::{
-    Arena, Branch, CursorMut, Error, Fact, Handle, Inserted, Isa, Linear, List, Map, Origin, Patch, Target,
+    Arena, Branch, CursorMut, Error, Fact, Handle, Inserted, Isa, Linear, List, Map, Marks, Origin, Patch,
+    Target,
 };

@@ -6,7 +6,7 @@ use super::Insn;
 use super::opcode::{
     CALL, CALL_CODE, CALL_LOCAL, EXIT, GOTOL, JA, JCOND, JMP, JMP32, JSLE, LD_FUNC, LD_IMM64, X,
 };
-use crate::core::Isa;
+use crate::core::{Isa, Marks};
 
 /// The eBPF instruction set, for the core. A unit is a slot.
 ///
@@ -94,6 +94,21 @@ impl Isa for Bpf {
         } else {
             insn[0].imm = displacement as i32;
         }
+    }
+
+    fn scan(units: &[Insn], over: usize) -> Result<Marks, usize> {
+        let (mut wide, mut branch) = (0, 0);
+        let block = &units[..units.len().min(Marks::UNITS)];
+        for (bit, insn) in block.iter().enumerate() {
+            wide |= u64::from(insn.is_wide()) << bit;
+            branch |= (Self::fields(core::slice::from_ref(insn)) as u64) << bit;
+        }
+        let inner = wide << 1 | over as u64;
+        let cut_short = units.len() <= Marks::UNITS && wide >> (block.len() - 1) != 0;
+        if wide & inner != 0 || cut_short {
+            return Marks::scan::<Self>(units, over);
+        }
+        Ok(Marks { inner, branch: branch & !inner, over: (wide >> (Marks::UNITS - 1)) as usize })
     }
 }
 

@@ -4,14 +4,25 @@ use core::cell::Cell;
 
 use bumpalo::Bump;
 
+/// How much a list used of what grows with edits.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Usage {
+    pub(super) inserted: usize,
+    pub(super) sites: usize,
+    pub(super) runs: usize,
+    pub(super) targets: usize,
+    pub(super) blocks: usize,
+}
+
 /// The memory of a list: one bump allocator, reused from program to program.
 ///
-/// After the first program, [`reset`](Arena::reset) leaves one block of memory large enough for
-/// another program of that size with as many edits, which then allocates nothing.
+/// A list begins with room for as many edits as lists of this arena had before. After the first
+/// program, [`reset`](Arena::reset) leaves one block of memory large enough for another one of that
+/// size with as many edits, which then allocates nothing.
 #[derive(Debug, Default)]
 pub struct Arena {
     bump: Bump,
-    inserted: Cell<usize>,
+    expected: Cell<Usage>,
 }
 
 impl Arena {
@@ -43,12 +54,19 @@ impl Arena {
         &self.bump
     }
 
-    /// The most units that a list of this arena had inserted when it was dropped.
-    pub(super) fn expected_inserted(&self) -> usize {
-        self.inserted.get()
+    /// The most that a list of this arena used.
+    pub(super) fn expected(&self) -> Usage {
+        self.expected.get()
     }
 
-    pub(super) fn note_inserted(&self, units: usize) {
-        self.inserted.set(self.inserted.get().max(units));
+    pub(super) fn note(&self, usage: Usage) {
+        let before = self.expected.get();
+        self.expected.set(Usage {
+            inserted: before.inserted.max(usage.inserted),
+            sites: before.sites.max(usage.sites),
+            runs: before.runs.max(usage.runs),
+            targets: before.targets.max(usage.targets),
+            blocks: before.blocks.max(usage.blocks),
+        });
     }
 }

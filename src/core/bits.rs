@@ -10,58 +10,90 @@ use bumpalo::collections::{CollectionAllocErr, Vec};
 /// Bits of a word.
 pub(super) const WORD: usize = u64::BITS as usize;
 
-/// A growing column of bits. Bits at and past `len` are zero.
+/// A column of bits that is zero until it is written.
 pub(super) struct Bits<'a> {
     words: Vec<'a, u64>,
-    len: usize,
 }
 
 impl<'a> Bits<'a> {
     pub(super) fn new_in(bump: &'a Bump) -> Self {
-        Self { words: Vec::new_in(bump), len: 0 }
+        Self { words: Vec::new_in(bump) }
     }
 
-    pub(super) fn try_reserve(&mut self, additional: usize) -> Result<(), CollectionAllocErr> {
-        let words = (self.len + additional).div_ceil(WORD);
-        self.words.try_reserve(words.saturating_sub(self.words.len()))
-    }
-
-    /// Makes the column `len` bits long: new bits are zero.
-    pub(super) fn resize(&mut self, len: usize) {
-        if len < self.len {
-            self.slice_mut()[len..].fill(false);
+    /// Makes room for bits below `len`.
+    pub(super) fn try_grow(&mut self, len: usize) -> Result<(), CollectionAllocErr> {
+        let words = len.div_ceil(WORD);
+        if words > self.words.len() {
+            self.words.try_reserve_exact(words - self.words.len())?;
+            self.words.resize(words, 0);
         }
-        self.words.resize(len.div_ceil(WORD), 0);
-        self.len = len;
+        Ok(())
     }
 
+    /// The bit at `at`; zero if there was no room made for it.
     #[inline]
     pub(super) fn get(&self, at: usize) -> bool {
         self.words.get(at / WORD).is_some_and(|word| word >> (at % WORD) & 1 != 0)
     }
 
-    /// Sets the bit at `at`, which is below the length.
     #[inline]
     pub(super) fn set(&mut self, at: usize) {
         self.words[at / WORD] |= 1 << (at % WORD);
     }
 
-    pub(super) fn fill(&mut self, range: Range<usize>) {
-        self.slice_mut()[range].fill(true);
+    pub(super) fn fill(&mut self, range: Range<usize>, value: bool) {
+        BitSlice::<u64, Lsb0>::from_slice_mut(&mut self.words)[range].fill(value);
+    }
+
+    /// Whether any bit of a range is set.
+    #[inline]
+    pub(super) fn any(&self, range: Range<usize>) -> bool {
+        ones(&self.words, range).next().is_some()
     }
 
     /// The words: bit `i` of word `w` is bit `64 * w + i` of the column.
+    #[inline]
     pub(super) fn words(&self) -> &[u64] {
         &self.words
     }
 
-    /// Whether any bit of a range is set.
-    pub(super) fn any(&self, range: Range<usize>) -> bool {
-        BitSlice::<u64, Lsb0>::from_slice(&self.words)[range].any()
+    #[inline]
+    pub(super) fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.words
     }
+}
 
-    fn slice_mut(&mut self) -> &mut BitSlice<u64, Lsb0> {
-        &mut BitSlice::from_slice_mut(&mut self.words)[..self.len]
+/// The ones among the bits of `range`, ascending.
+#[inline]
+pub(super) fn ones(words: &[u64], range: Range<usize>) -> impl Iterator<Item = usize> {
+    let first = range.start / WORD;
+    let words = words.get(first..range.end.div_ceil(WORD)).unwrap_or_default();
+    let mut mask = !0 << (range.start % WORD);
+    words.iter().enumerate().flat_map(move |(word, &bits)| {
+        let base = (first + word) * WORD;
+        let mut bits = bits & mask;
+        mask = !0;
+        if range.end < base + WORD {
+            bits &= (1 << (range.end - base)) - 1;
+        }
+        Ones { bits, base }
+    })
+}
+
+/// The ones of one word.
+pub(super) struct Ones {
+    pub(super) bits: u64,
+    pub(super) base: usize,
+}
+
+impl Iterator for Ones {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let bits = self.bits;
+        self.bits &= bits.wrapping_sub(1);
+        (bits != 0).then(|| self.base + bits.trailing_zeros() as usize)
     }
 }
 
@@ -80,9 +112,10 @@ impl<'a> Ranked<'a> {
         Self { bits: Bits::new_in(bump), from: from / WORD, before: Vec::new_in(bump), ones: 0 }
     }
 
-    pub(super) fn try_reserve(&mut self, additional: usize) -> Result<(), CollectionAllocErr> {
-        self.bits.try_reserve(additional)?;
-        self.before.try_reserve(self.bits.words.len() + additional / WORD + 1 - self.before.len())
+    pub(super) fn try_grow(&mut self, len: usize) -> Result<(), CollectionAllocErr> {
+        self.bits.try_grow(len)?;
+        let counts = self.bits.words.len() - self.from;
+        self.before.try_reserve_exact(counts - self.before.len())
     }
 
     /// Sets the bit at `at`, above all that are set, and counts it.
@@ -106,10 +139,10 @@ impl<'a> Ranked<'a> {
         ones as usize
     }
 
-    /// Takes back all from bit `len` up: `ones` were pushed below it.
-    pub(super) fn truncate(&mut self, len: usize, ones: usize) {
-        self.bits.resize(len);
-        self.before.truncate(len.div_ceil(WORD).saturating_sub(self.from));
+    /// Takes back the ones of `range`, above which there are none: `ones` were pushed below it.
+    pub(super) fn take_back(&mut self, range: Range<usize>, ones: usize) {
+        self.before.truncate(range.start.div_ceil(WORD) - self.from);
+        self.bits.fill(range, false);
         self.ones = super::list::to_u32(ones);
     }
 }

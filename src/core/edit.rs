@@ -1,18 +1,30 @@
 //! The five edits: replace, prepend (on every way in, or on the way from above), append, delete.
 
-use super::list::{Chain, Run, RunId, Site, to_u32};
+use super::list::{Chain, MAX_RUNS, Run, RunId, Site, to_u32};
+use super::slots::Slot;
 use super::{Error, Fact, Handle, Inserted, Isa, List, Patch, Target};
 
+/// A patch may ask for this many labels.
+const MAX_LABELS: usize = 2;
+
+/// A unit, dead from birth, that branches of a patch lead to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Label {
+    /// The first instruction, without what was prepended to the replaced one before.
+    OwnStart,
+    /// What follows the patch.
+    End,
+}
+
+/// The labels of a patch, in the order of their units, which follow those of the patch.
+type Labels = [Option<Label>; MAX_LABELS];
+
 /// A patch whose units are in the inserted column, but hang nowhere yet.
+#[derive(Clone, Copy)]
 struct Placed {
     start: u32,
-    /// Length of its first instruction.
-    first_len: u32,
     len: u32,
-    /// A label for the first instruction, without what was prepended to the replaced one before.
-    own_start: Option<Handle>,
-    /// A label for what follows the patch.
-    end: Option<Handle>,
+    labels: Labels,
 }
 
 impl<I: Isa, A: Copy + Default> List<'_, I, A> {
@@ -35,20 +47,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     where
         I::Unit: 'p,
     {
-        let patch = patch.into();
-        self.check_live(handle)?;
-        let placed = self.place(handle, &patch, Some(handle))?;
-        let rest = placed.start + placed.first_len;
-        self.dead.fill(placed.start as usize..rest as usize);
-        let main = (placed.first_len < placed.len)
-            .then(|| self.push_run(rest, placed.start + placed.len, handle, Chain::Post));
-        let own_start = placed.own_start.map(|label| self.push_label(label, handle, Chain::Pre));
-        let end = placed.end.map(|label| self.push_label(label, handle, Chain::Post));
-        self.hang_back(own_start);
-        self.hang_front(end);
-        self.hang_front(main);
-        self.site_mut(handle).body = Some(Handle::new(placed.start));
-        Ok(self.settle_fact(handle, &patch, handle, &placed))
+        self.insert(handle, &patch.into(), Chain::Body)
     }
 
     /// Inserts `patch` before an instruction, on every way in: a branch to the instruction lands on
@@ -119,8 +118,9 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     /// [`Error::NoSuchInsn`] or [`Error::Deleted`].
     pub fn delete(&mut self, handle: Handle) -> Result<(), Error> {
         self.check_live(handle)?;
-        self.dead.fill(handle.at()..handle.at() + self.len_at(handle));
+        self.dead.fill(handle.at()..handle.at() + self.len_at(handle), true);
         self.aux[handle.at()] = A::default();
+        self.nested |= handle.index() >= self.base;
         Ok(())
     }
 
@@ -130,20 +130,30 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         patch: &Patch<'_, I::Unit>,
         chain: Chain,
     ) -> Result<Inserted, Error> {
-        if chain == Chain::Post || handle != self.end() {
+        if handle != self.end() || matches!(chain, Chain::Post | Chain::Body) {
             self.check_live(handle)?;
         }
-        let placed = self.place(handle, patch, None)?;
-        let main = Some(self.push_run(placed.start, placed.start + placed.len, handle, chain));
-        let end = placed.end.map(|label| self.push_label(label, handle, chain));
-        if chain == Chain::Post {
-            self.hang_front(end);
-            self.hang_front(main);
-        } else {
-            self.hang_back(main);
-            self.hang_back(end);
+        let replaced = (chain == Chain::Body).then_some(handle);
+        let placed = self.place(patch, replaced)?;
+        let main = self.push_run(placed.start, placed.start + placed.len, handle, chain);
+        let after = if chain == Chain::Body { Chain::Post } else { chain };
+        let labels = self.push_labels(&placed, handle, after);
+        // What is hung later stands nearer to the instruction.
+        for &(label, run) in labels.iter().flatten() {
+            if label == Label::OwnStart || after == Chain::Post {
+                self.hang(run);
+            }
         }
-        Ok(self.settle_fact(handle, patch, Handle::new(placed.start), &placed))
+        self.hang(main);
+        for &(label, run) in labels.iter().flatten() {
+            if label == Label::End && after != Chain::Post {
+                self.hang(run);
+            }
+        }
+        let first = replaced.unwrap_or(Handle::new(placed.start));
+        let inserted = Inserted { first, base: placed.start, units: placed.len };
+        self.settle_fact(handle, patch.fact, inserted);
+        Ok(inserted)
     }
 
     fn check_live(&self, handle: Handle) -> Result<(), Error> {
@@ -157,29 +167,12 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     }
 
     /// Copies a patch into the inserted column, or leaves everything as it was. After it, hanging the
-    /// patch into the site of `anchor` cannot fail.
-    fn place(
-        &mut self,
-        anchor: Handle,
-        patch: &Patch<'_, I::Unit>,
-        replaced: Option<Handle>,
-    ) -> Result<Placed, Error> {
+    /// patch somewhere cannot fail.
+    fn place(&mut self, patch: &Patch<'_, I::Unit>, replaced: Option<Handle>) -> Result<Placed, Error> {
         if patch.units.is_empty() {
             return Err(Error::EmptyPatch);
         }
-        let labels = 2;
-        let units = self.base as usize + self.inserted.len() + patch.units.len() + labels;
-        if units > Handle::MAX as usize {
-            return Err(Error::TooLong { units });
-        }
-        let grown = patch.units.len() + labels;
-        self.try_reserve(grown)?;
-        self.inserted.try_reserve(grown)?;
-        self.runs.try_reserve(1 + labels)?;
-        self.sites.try_reserve(1)?;
-        if anchor.at() >= self.slots.len() {
-            self.slots.try_reserve(units - self.slots.len())?;
-        }
+        self.reserve(patch.units.len())?;
         let before = (self.inserted.len(), self.targets.len());
         let placed = self.fill(patch, replaced);
         if placed.is_err() {
@@ -188,35 +181,69 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         placed
     }
 
-    fn take_back(&mut self, (inserted, targets): (usize, usize)) {
-        self.inserted.truncate(inserted);
-        self.targets.truncate(targets);
-        let len = self.base as usize + inserted;
-        self.branch.truncate(len, targets / I::MAX_FIELDS.max(1));
-        self.resize_columns(len);
+    /// Makes room for a patch and the labels it may ask for.
+    #[inline]
+    fn reserve(&mut self, units: usize) -> Result<(), Error> {
+        let needed = self.inserted.len() + units + MAX_LABELS;
+        if needed > self.room {
+            self.reserve_units(needed)?;
+        }
+        if self.runs.capacity() - self.runs.len() < 1 + MAX_LABELS {
+            self.runs.try_reserve(1 + MAX_LABELS)?;
+        }
+        if self.sites.capacity() == self.sites.len() {
+            self.sites.try_reserve(1)?;
+        }
+        self.slots.try_reserve(1)?;
+        Ok(())
     }
 
-    fn fill(&mut self, patch: &Patch<'_, I::Unit>, replaced: Option<Handle>) -> Result<Placed, Error> {
-        let start = self.base + to_u32(self.inserted.len());
-        let len = to_u32(patch.units.len());
-        self.inserted.extend_from_slice(patch.units);
-        self.resize_columns((start + len) as usize);
-        let mut unit = 0;
-        while unit < len {
-            let insn = I::len(&patch.units[unit as usize..]).ok_or(Error::BadPatchInsn { unit })?;
-            for inner in start as usize + unit as usize + 1..start as usize + unit as usize + insn {
-                self.inner.set(inner);
-            }
-            unit += to_u32(insn);
+    #[cold]
+    fn reserve_units(&mut self, needed: usize) -> Result<(), Error> {
+        let most = (Handle::MAX - self.base) as usize;
+        if needed > most || self.runs.len() + MAX_LABELS >= MAX_RUNS {
+            return Err(Error::TooLong { units: self.base as usize + needed });
         }
+        let roomy = needed.max(self.room.saturating_mul(2)).max(64).min(most);
+        self.grow(roomy)?;
+        Ok(())
+    }
+
+    fn take_back(&mut self, (inserted, targets): (usize, usize)) {
+        let range = self.base as usize + inserted..self.base as usize + self.inserted.len();
+        self.inserted.truncate(inserted);
+        self.aux.truncate(range.start);
+        self.targets.truncate(targets);
+        self.inner.fill(range.clone(), false);
+        self.dead.fill(range.clone(), false);
+        self.branch.take_back(range, targets / I::MAX_FIELDS.max(1));
+    }
+
+    #[inline]
+    fn fill(&mut self, patch: &Patch<'_, I::Unit>, replaced: Option<Handle>) -> Result<Placed, Error> {
+        let start = self.base as usize + self.inserted.len();
+        let len = patch.units.len();
+        self.inserted.extend_from_slice(patch.units);
+        self.aux.resize(start + len, A::default());
+        let (mut unit, mut branches) = (0, false);
+        while unit < len {
+            let rest = &patch.units[unit..];
+            let insn = I::len(rest).ok_or(Error::BadPatchInsn { unit: to_u32(unit) })?;
+            for inner in unit + 1..unit + insn {
+                self.inner.set(start + inner);
+            }
+            branches |= I::fields(&rest[..insn]) != 0;
+            unit += insn;
+        }
+        let mut placed = Placed { start: to_u32(start), len: to_u32(len), labels: Labels::default() };
         if let Fact::MoveTo(unit) = patch.fact
-            && !self.is_unit_start(start, len, unit)
+            && !self.is_unit_start(placed.start, placed.len, unit)
         {
             return Err(Error::BadPatchInsn { unit });
         }
-        let first_len = to_u32(self.len_at(Handle::new(start)));
-        let mut placed = Placed { start, first_len, len, own_start: None, end: None };
-        self.fill_targets(patch, replaced, &mut placed)?;
+        if branches || !patch.branches.is_empty() {
+            self.fill_targets(patch, replaced, &mut placed)?;
+        }
         Ok(placed)
     }
 
@@ -277,13 +304,13 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
                 if self.site(replaced).is_none_or(|site| site.pre.is_none()) {
                     return Ok(replaced);
                 }
-                Ok(*placed.own_start.get_or_insert_with(|| self.new_label()))
+                Ok(self.label(placed, Label::OwnStart))
             }
             Target::Local(to) if self.is_unit_start(placed.start, placed.len, to) => {
                 Ok(Handle::new(placed.start + to))
             }
             Target::Local(_) => Err(Error::LeavesPatch { unit, field }),
-            Target::End => Ok(*placed.end.get_or_insert_with(|| self.new_label())),
+            Target::End => Ok(self.label(placed, Label::End)),
             Target::Handle(handle) if self.is_insn(handle) => Ok(handle),
             Target::Handle(handle) => Err(Error::NoSuchInsn(handle)),
             Target::Original(at) if at <= self.original_len() && !self.inner.get(at as usize) => {
@@ -293,82 +320,95 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         }
     }
 
-    /// A unit that is dead from birth: a branch to it lands on what follows.
-    fn new_label(&mut self) -> Handle {
-        let at = self.base as usize + self.inserted.len();
-        self.inserted.push(I::Unit::default());
-        self.resize_columns(at + 1);
-        self.dead.set(at);
-        Handle::new(to_u32(at))
+    /// A label of a patch, made when the first branch asks for it.
+    fn label(&mut self, placed: &mut Placed, label: Label) -> Handle {
+        let known = placed.labels.iter().position(|&known| known == Some(label));
+        let nth = known.unwrap_or_else(|| {
+            self.dead.set(self.base as usize + self.inserted.len());
+            self.inserted.push(I::Unit::default());
+            self.aux.push(A::default());
+            let nth = usize::from(placed.labels[0].is_some());
+            placed.labels[nth] = Some(label);
+            nth
+        });
+        Handle::new(placed.start + placed.len + to_u32(nth))
     }
 
-    fn push_label(&mut self, label: Handle, anchor: Handle, chain: Chain) -> RunId {
-        self.push_run(label.index(), label.index() + 1, anchor, chain)
+    /// Runs for the labels of a patch.
+    #[inline]
+    fn push_labels(
+        &mut self,
+        placed: &Placed,
+        anchor: Handle,
+        after: Chain,
+    ) -> [Option<(Label, RunId)>; MAX_LABELS] {
+        let mut at = placed.start + placed.len;
+        placed.labels.map(|label| {
+            let label = label?;
+            let chain = if label == Label::OwnStart { Chain::Pre } else { after };
+            at += 1;
+            Some((label, self.push_run(at - 1, at, anchor, chain)))
+        })
     }
 
+    #[inline]
     fn push_run(&mut self, start: u32, end: u32, anchor: Handle, chain: Chain) -> RunId {
         let id = RunId(Handle::new(to_u32(self.runs.len())));
         self.heads.push(start as usize);
-        self.runs.push(Run { start: Handle::new(start), end, next: id, anchor, chain });
+        self.runs.push(Run::new(start, end, anchor, chain, id));
         id
     }
 
-    /// Makes a run the last of its chain.
-    fn hang_back(&mut self, id: Option<RunId>) {
-        if let Some(id) = id {
-            self.hang_front(Some(id));
-            *self.chain_mut(id) = Some(id);
+    /// Hangs a run into the site of its anchor, nearest to the instruction.
+    #[inline]
+    fn hang(&mut self, id: RunId) {
+        let run = self.runs[id.0.at()];
+        let at = run.anchor.at();
+        if self.edited.get(at) {
+            self.hang_into_site(id, &run);
+            return;
         }
+        self.slots.set(at, Slot::Lone(id.0.index()));
+        self.edited.set(at);
+        self.nested |= run.anchor.index() >= self.base;
     }
 
-    /// Makes a run the first of its chain.
-    fn hang_front(&mut self, id: Option<RunId>) {
-        let Some(id) = id else { return };
-        let last = *self.chain_mut(id).get_or_insert(id);
-        self.runs[id.0.at()].next = self.runs[last.0.at()].next;
-        self.runs[last.0.at()].next = id;
-    }
-
-    /// The chain that a run belongs to.
-    fn chain_mut(&mut self, id: RunId) -> &mut Option<RunId> {
-        let Run { anchor, chain, .. } = *self.run(id);
-        let site = self.site_mut(anchor);
-        match chain {
-            Chain::Fall => &mut site.fall,
-            Chain::Pre => &mut site.pre,
-            Chain::Post => &mut site.post,
-        }
-    }
-
-    fn site_mut(&mut self, handle: Handle) -> &mut Site {
-        let at = handle.at();
-        if !self.edited.get(at) {
-            if at >= self.slots.len() {
-                self.slots.resize(self.base as usize + self.inserted.len(), 0);
+    fn hang_into_site(&mut self, id: RunId, run: &Run) {
+        let at = run.anchor.at();
+        let index = match self.slots.get(at) {
+            Slot::Site(index) => index,
+            Slot::Lone(lone) => {
+                let lone = RunId(Handle::new(lone));
+                let index = to_u32(self.sites.len());
+                self.sites.push(Site::lone(lone, self.run(lone)));
+                self.slots.set(at, Slot::Site(index));
+                index
             }
-            self.slots[at] = to_u32(self.sites.len());
-            self.sites.push(Site::default());
-            self.edited.set(at);
+        };
+        let site = &mut self.sites[index as usize];
+        let last = site.chain_mut(run.chain());
+        let before = *last.get_or_insert(id);
+        if matches!(run.chain(), Chain::Fall | Chain::Pre) {
+            *last = Some(id);
         }
-        &mut self.sites[self.slots[at] as usize]
+        if run.chain() == Chain::Body {
+            site.body = Some(run.start);
+        }
+        let first = self.run(before).next();
+        self.runs[id.0.at()].set_next(first);
+        self.runs[before.0.at()].set_next(id);
     }
 
     /// Does with the fact of the edited instruction what the patch says.
-    fn settle_fact(
-        &mut self,
-        handle: Handle,
-        patch: &Patch<'_, I::Unit>,
-        first: Handle,
-        placed: &Placed,
-    ) -> Inserted {
-        let inserted = Inserted { first, base: placed.start, units: placed.len };
-        if patch.fact != Fact::Keep {
-            let fact = core::mem::take(&mut self.aux[handle.at()]);
-            if let Fact::MoveTo(unit) = patch.fact {
-                self.aux[inserted.at(unit).at()] = fact;
-            }
+    #[inline]
+    fn settle_fact(&mut self, handle: Handle, fact: Fact, inserted: Inserted) {
+        if fact == Fact::Keep {
+            return;
         }
-        inserted
+        let moved = core::mem::take(&mut self.aux[handle.at()]);
+        if let Fact::MoveTo(unit) = fact {
+            self.aux[inserted.at(unit).at()] = moved;
+        }
     }
 }
 

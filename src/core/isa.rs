@@ -6,7 +6,7 @@ use core::ops::RangeInclusive;
 ///
 /// A program is a slice of [`Unit`](Isa::Unit)s and an instruction is a run of one or more of
 /// them. Every position, length and displacement is counted in units.
-pub trait Isa {
+pub trait Isa: Sized {
     /// What a program is an array of: eBPF's 8-byte slot, a byte of a variable-length encoding.
     type Unit: Copy + Default;
 
@@ -36,4 +36,56 @@ pub trait Isa {
 
     /// Stores a displacement, which lies in [`range`](Isa::range), into field `field`.
     fn write(insn: &mut [Self::Unit], field: usize, displacement: i64);
+
+    /// Marks the first 64 units of `units`, the first `over` of which belong to an instruction that
+    /// began before them.
+    ///
+    /// An instruction set overrides it to be fast; it must give what [`Marks::scan`] gives.
+    ///
+    /// # Errors
+    ///
+    /// The unit that begins no whole instruction.
+    fn scan(units: &[Self::Unit], over: usize) -> Result<Marks, usize> {
+        Marks::scan::<Self>(units, over)
+    }
+}
+
+/// What 64 units are, a bit each, the first one lowest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// Units that are not the first one of their instruction.
+    pub inner: u64,
+    /// First units of instructions with a displacement field.
+    pub branch: u64,
+    /// How many units the last instruction takes beyond these 64.
+    pub over: usize,
+}
+
+impl Marks {
+    /// How many units are marked at once.
+    pub const UNITS: usize = 64;
+
+    /// What [`Isa::scan`] is by the other methods of an instruction set, an instruction at a time.
+    ///
+    /// # Errors
+    ///
+    /// The unit that begins no whole instruction.
+    pub fn scan<I: Isa>(units: &[I::Unit], over: usize) -> Result<Self, usize> {
+        let mut marks = Self { inner: Self::below(over), branch: 0, over: 0 };
+        let end = units.len().min(Self::UNITS);
+        let mut at = over;
+        while at < end {
+            let len = I::len(&units[at..]).ok_or(at)?;
+            marks.inner |= Self::below(at + len) & !Self::below(at + 1);
+            marks.branch |= u64::from(I::fields(&units[at..at + len]) != 0) << at;
+            at += len;
+        }
+        marks.over = at - end;
+        Ok(marks)
+    }
+
+    /// The bits below `bit`.
+    const fn below(bit: usize) -> u64 {
+        if bit < Self::UNITS { (1 << bit) - 1 } else { !0 }
+    }
 }

@@ -3,14 +3,15 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::bits::WORD;
-use super::list::{RunId, to_u32};
+use super::bits::{Ones, WORD, ones};
+use super::list::{Chain, Run, RunId, to_u32};
 use super::map::{Map, NOWHERE};
+use super::slots::Slot;
 use super::walk::Place;
 use super::{Error, Handle, Isa, List};
 
 /// A linearized program.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Linear<U, A = ()> {
     /// The units.
     pub units: Vec<U>,
@@ -18,10 +19,23 @@ pub struct Linear<U, A = ()> {
     pub aux: Vec<A>,
     /// Where everything went.
     pub map: Map,
-    /// Where the units of each branch were in the list, and where they are now.
+    /// Branches that do not stand at the label of their original position: where their units were in
+    /// the list, and where they are now.
     branches: Vec<(Handle, u32)>,
     /// A label, and the label inside its prepended code that it coincides with.
     aliases: Vec<(Handle, Handle)>,
+}
+
+impl<U, A> Default for Linear<U, A> {
+    fn default() -> Self {
+        Self {
+            units: Vec::new(),
+            aux: Vec::new(),
+            map: Map::default(),
+            branches: Vec::new(),
+            aliases: Vec::new(),
+        }
+    }
 }
 
 impl<I: Isa, A: Copy + Default> List<'_, I, A> {
@@ -33,13 +47,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     ///
     /// As [`linearize_into`](List::linearize_into).
     pub fn linearize(&self) -> Result<Linear<I::Unit, A>, Error> {
-        let mut out = Linear {
-            units: Vec::new(),
-            aux: Vec::new(),
-            map: Map::default(),
-            branches: Vec::new(),
-            aliases: Vec::new(),
-        };
+        let mut out = Linear::default();
         self.linearize_into(&mut out)?;
         Ok(out)
     }
@@ -50,9 +58,8 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     /// # Errors
     ///
     /// [`Error::BranchOutside`], [`Error::BranchIntoInsn`], [`Error::DeletedTail`],
-    /// [`Error::OutOfRange`] for the first live branch that has no place to go;
-    /// [`Error::NoSuchInsn`] for one with a target that is a handle of another list; [`Error::OutOfMemory`].
-    /// `out` is empty then.
+    /// [`Error::OutOfRange`] for a live branch that has no place to go; [`Error::NoSuchInsn`] for
+    /// one with a target that is a handle of another list; [`Error::OutOfMemory`]. `out` is empty then.
     pub fn linearize_into(&self, out: &mut Linear<I::Unit, A>) -> Result<(), Error> {
         let mut sweep = Sweep { list: self, out };
         let result = sweep.run();
@@ -62,6 +69,9 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         result
     }
 }
+
+/// Units that a short copy may overrun its true length by.
+const SLACK: usize = 4;
 
 /// One linearization under way.
 struct Sweep<'l, 'a, I: Isa, A> {
@@ -75,7 +85,8 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
         self.reserve()?;
         self.lay_out();
         self.settle_aliases();
-        self.fix_branches()
+        self.fix_original_branches()?;
+        self.fix_noted_branches()
     }
 
     fn clear(&mut self) {
@@ -84,30 +95,29 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
         aux.clear();
         branches.clear();
         aliases.clear();
-        map.labels.clear();
-        map.own.clear();
-        map.dead.clear();
-        map.origins.clear();
-        map.inserted.clear();
+        map.clear();
     }
 
     fn reserve(&mut self) -> Result<(), Error> {
         let (old, inserted) = (self.list.original.len(), self.list.inserted.len());
         let Linear { units, aux, map, .. } = &mut *self.out;
+        let words = self.list.base as usize / WORD;
         let reserved = units
-            .try_reserve(old + inserted)
-            .and_then(|()| aux.try_reserve(old + inserted))
-            .and_then(|()| map.origins.try_reserve(old + inserted))
+            .try_reserve(old + inserted + SLACK)
+            .and_then(|()| aux.try_reserve(old + inserted + SLACK))
             .and_then(|()| map.labels.try_reserve(old + 1))
             .and_then(|()| map.inserted.try_reserve(inserted))
-            .and_then(|()| map.dead.try_reserve(self.list.base as usize / WORD));
+            .and_then(|()| map.dead.try_reserve(words))
+            .and_then(|()| map.inner.try_reserve(words));
         reserved.map_err(|_| Error::OutOfMemory)?;
         map.base = self.list.base;
         map.inserted.resize(inserted, NOWHERE);
-        map.dead.extend_from_slice(&self.list.dead.words()[..self.list.base as usize / WORD]);
+        map.dead.extend_from_slice(&self.list.dead.words()[..words]);
+        map.inner.extend_from_slice(&self.list.inner.words()[..words]);
         Ok(())
     }
 
+    #[inline]
     fn position(&self) -> u32 {
         to_u32(self.out.units.len())
     }
@@ -131,9 +141,11 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
             }
         }
         self.weave(list.end());
+        self.out.map.new_len = self.position();
     }
 
     /// The first original unit from `from` on that was edited or deleted, or the end.
+    #[inline]
     fn next_touched(&self, from: usize) -> usize {
         let (edited, dead) = (self.list.edited.words(), self.list.dead.words());
         let mut word = from / WORD;
@@ -146,117 +158,162 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
         word * WORD + touched.trailing_zeros() as usize
     }
 
+    #[inline]
     fn copy_original(&mut self, range: Range<usize>) {
+        if range.is_empty() {
+            return;
+        }
         let (list, new) = (self.list, self.position());
-        self.note_branches(range.clone(), new);
         let Linear { units, aux, map, .. } = &mut *self.out;
         units.extend_from_slice(&list.original[range.clone()]);
         aux.extend_from_slice(&list.aux[range.clone()]);
         map.labels.extend(new..new + to_u32(range.len()));
-        map.origins.extend(to_u32(range.start)..to_u32(range.end));
     }
 
-    /// Notes the branches among the units of `range` in the list, which go to `new` and on.
-    fn note_branches(&mut self, range: Range<usize>, new: u32) {
-        let words = self.list.branch.bits.words();
-        let first = range.start / WORD;
-        let mut mask = !0 << (range.start % WORD);
-        for (word, &ones) in words[first..range.end.div_ceil(WORD).max(first)].iter().enumerate() {
-            let mut ones = ones & mask;
-            mask = !0;
-            while ones != 0 {
-                let at = (first + word) * WORD + ones.trailing_zeros() as usize;
-                if at >= range.end {
-                    break;
+    /// One original instruction, and all that stands around it.
+    #[inline]
+    fn weave(&mut self, anchor: Handle) {
+        let (list, start) = (self.list, self.position());
+        let own = match list.edited.get(anchor.at()).then(|| list.slots.get(anchor.at())) {
+            Some(Slot::Lone(id)) if self.is_clean(list.run(RunId(Handle::new(id)))) => {
+                self.weave_lone(anchor, list.run(RunId(Handle::new(id))))
+            }
+            _ => self.weave_site(anchor),
+        };
+        if self.out.map.labels[anchor.at()] != start || !self.out.aliases.is_empty() {
+            self.out.map.starts.push((anchor.index(), start));
+        }
+        if list.inner.get(anchor.at() + 1) {
+            self.label_inner_units(anchor, own);
+        }
+    }
+
+    /// An instruction with one run that was not edited in its turn. Returns where it went itself.
+    #[inline]
+    fn weave_lone(&mut self, anchor: Handle, run: &Run) -> u32 {
+        let live = !self.list.dead.get(anchor.at());
+        let label = |sweep: &mut Self| sweep.out.map.labels.push(sweep.position());
+        match run.chain() {
+            Chain::Body if live => {
+                label(self);
+                let own = self.position();
+                self.copy_run(run, run.start);
+                // The first instruction of the run goes by the name of the anchor, and so does its fact.
+                if size_of::<A>() != 0 {
+                    self.out.aux[own as usize] = self.list.aux[anchor.at()];
                 }
-                self.out.branches.push((Handle::new(to_u32(at)), new + to_u32(at - range.start)));
-                ones &= ones - 1;
+                own
+            }
+            Chain::Body | Chain::Post => {
+                label(self);
+                let own = self.copy_if_live(anchor, anchor);
+                self.copy_run(run, self.list.run_start(run));
+                own
+            }
+            Chain::Pre => {
+                label(self);
+                self.copy_run(run, run.start);
+                self.copy_if_live(anchor, anchor)
+            }
+            Chain::Fall => {
+                self.copy_run(run, run.start);
+                label(self);
+                self.copy_if_live(anchor, anchor)
             }
         }
     }
 
-    /// One original instruction, and all that stands around it.
-    fn weave(&mut self, anchor: Handle) {
+    /// The general case. Returns where the instruction went itself.
+    fn weave_site(&mut self, anchor: Handle) -> u32 {
         let list = self.list;
+        let mut own = 0;
         let mut place = Place::Before(anchor);
-        let mut own = self.position();
         while place != Place::After(anchor) {
-            if place == Place::Own(anchor) {
-                own = self.position();
-            }
             match place {
-                Place::Run(id) if self.is_clean(id) => {
-                    self.copy_run(id, anchor);
+                Place::Run(id) if self.is_clean(list.run(id)) => {
+                    let run = list.run(id);
+                    self.copy_run(run, list.run_start(run));
                     place = Place::RunEnd(id);
-                    continue;
                 }
                 Place::Label(handle) => self.set_label(handle),
-                Place::Own(handle) if !list.dead.get(handle.at()) => self.copy_insn(handle, anchor),
+                Place::Own(handle) => {
+                    let new = self.copy_if_live(handle, anchor);
+                    if handle == anchor {
+                        own = new;
+                    }
+                }
                 _ => {}
             }
             place = list.step(place);
         }
-        self.label_inner_units(anchor, own);
+        own
     }
 
     /// Labels the units after the first of an original instruction that was edited.
+    #[cold]
     fn label_inner_units(&mut self, anchor: Handle, own: u32) {
-        let (list, labels) = (self.list, &mut self.out.map.labels);
-        let inner = to_u32(list.len_at(anchor)) - 1;
+        let (list, new) = (self.list, self.position());
+        let Linear { map, .. } = &mut *self.out;
+        let inner = list.len_at(anchor) - 1;
         if list.is_live(anchor) && list.body(anchor) == anchor {
-            labels.extend(own + 1..=own + inner);
+            map.labels.extend(own + 1..=own + to_u32(inner));
         } else {
-            labels.resize(labels.len() + inner as usize, own);
+            map.labels.resize(map.labels.len() + inner, new);
+            for at in anchor.at() + 1..=anchor.at() + inner {
+                map.dead[at / WORD] |= 1 << (at % WORD);
+            }
         }
     }
 
     /// Whether nothing was done to the instructions of a run.
-    fn is_clean(&self, id: RunId) -> bool {
-        let run = self.list.run(id);
+    #[inline]
+    fn is_clean(&self, run: &Run) -> bool {
         let range = run.start.at()..run.end as usize;
-        !self.list.edited.any(range.clone()) && !self.list.dead.any(range)
+        !self.list.nested || !self.list.edited.any(range.clone()) && !self.list.dead.any(range)
     }
 
-    fn copy_run(&mut self, id: RunId, anchor: Handle) {
+    /// The units of a run from `start` on.
+    #[inline]
+    fn copy_run(&mut self, run: &Run, start: Handle) {
         let (list, new) = (self.list, self.position());
-        let (start, end) = (list.run(id).start.at(), list.run(id).end as usize);
-        self.note_branches(start..end, new);
-        let inserted = start - list.base as usize..end - list.base as usize;
-        let Linear { units, aux, map, .. } = &mut *self.out;
-        units.extend_from_slice(&list.inserted[inserted.clone()]);
-        aux.extend_from_slice(&list.aux[start..end]);
-        map.origins.resize(map.origins.len() + end - start, anchor.index());
+        let range = start.at()..run.end as usize;
+        let inserted = range.start - list.base as usize..range.end - list.base as usize;
+        let Linear { units, aux, map, branches, .. } = &mut *self.out;
+        for at in ones(list.branch.bits.words(), range.clone()) {
+            branches.push((Handle::new(to_u32(at)), new + to_u32(at - range.start)));
+        }
+        copy_short(units, &list.inserted, inserted.clone());
+        copy_short(aux, &list.aux, range);
         for (label, new) in map.inserted[inserted].iter_mut().zip(new..) {
             *label = new;
         }
     }
 
-    fn copy_insn(&mut self, handle: Handle, anchor: Handle) {
+    /// An instruction inserted for `anchor`, or the anchor itself. Returns where it is, or would be.
+    fn copy_if_live(&mut self, handle: Handle, anchor: Handle) -> u32 {
         let (list, new) = (self.list, self.position());
-        let body = list.body(handle);
-        let insn = list.units(body);
-        if list.branch.bits.get(body.at()) {
-            self.out.branches.push((body, new));
+        if list.dead.get(handle.at()) {
+            return new;
         }
-        let Linear { units, aux, map, .. } = &mut *self.out;
-        units.extend_from_slice(insn);
+        let body = list.body(handle);
+        let Linear { units, aux, map, branches, .. } = &mut *self.out;
+        if list.branch.bits.get(body.at()) {
+            branches.push((body, new));
+        }
+        units.extend_from_slice(list.units(body));
         aux.push(list.aux[handle.at()]);
         aux.resize(units.len(), A::default());
-        if handle == body && handle == anchor {
-            map.origins.extend(anchor.index()..anchor.index() + to_u32(insn.len()));
-        } else {
-            map.origins.resize(units.len(), anchor.index());
-        }
         if handle == anchor && map.labels[anchor.at()] != new {
             map.own.push((anchor.index(), new));
         }
+        new
     }
 
     /// A branch to `handle` lands here, or on the label of the first instruction prepended to it.
     fn set_label(&mut self, handle: Handle) {
         let (list, new) = (self.list, self.position());
         if let Some(last) = list.site(handle).and_then(|site| site.pre) {
-            let first = list.run(list.run(last).next).start;
+            let first = list.run(list.run(last).next()).start;
             if list.edited.get(first.at()) {
                 self.out.aliases.push((handle, first));
             }
@@ -280,33 +337,85 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
         }
     }
 
-    fn fix_branches(&mut self) -> Result<(), Error> {
-        let (list, end) = (self.list, self.position());
-        let Linear { units, map, branches, .. } = &mut *self.out;
-        for &(at, from) in &*branches {
-            let origin = map.origins[from as usize];
-            let len = list.len_at(at);
-            let insn = &mut units[from as usize..][..len];
-            for field in 0..I::fields(insn) {
-                let target = list
-                    .target_of(at, insn, field)
-                    .map_err(|target| Error::BranchOutside { origin, target })?;
-                if list.inner.get(target.at()) {
-                    return Err(Error::BranchIntoInsn { origin, target: i64::from(target.index()) });
-                }
-                let to = map.new_of_handle(target).ok_or(Error::NoSuchInsn(target))?;
-                if to == end {
-                    return Err(Error::DeletedTail { origin, target });
-                }
-                let displacement = i64::from(to) - i64::from(from) - I::base(insn, field);
-                let range = I::range(insn, field);
-                if !range.contains(&displacement) {
-                    let (min, max) = (*range.start(), *range.end());
-                    return Err(Error::OutOfRange { origin, from, to, displacement, min, max });
-                }
-                I::write(insn, field, displacement);
+    /// Branches of original instructions that nothing was done to: each is at its label.
+    fn fix_original_branches(&mut self) -> Result<(), Error> {
+        let list = self.list;
+        let words = list.base as usize / WORD;
+        let branch = list.branch.bits.words()[..words].iter();
+        let touched = list.edited.words().iter().zip(list.dead.words());
+        for (word, (branch, (edited, dead))) in branch.zip(touched).enumerate() {
+            for at in (Ones { bits: branch & !edited & !dead, base: word * WORD }) {
+                self.fix_branch(Handle::new(to_u32(at)), self.out.map.labels[at])?;
             }
         }
         Ok(())
+    }
+
+    fn fix_noted_branches(&mut self) -> Result<(), Error> {
+        for noted in 0..self.out.branches.len() {
+            let (at, from) = self.out.branches[noted];
+            self.fix_branch(at, from)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the branch whose units were at `at` and are at `from` lead to its target.
+    #[inline]
+    fn fix_branch(&mut self, at: Handle, from: u32) -> Result<(), Error> {
+        let list = self.list;
+        let Linear { units, map, .. } = &mut *self.out;
+        let insn = &mut units[from as usize..][..list.len_at(at)];
+        for field in 0..I::fields(insn) {
+            let to = match list.target_of(at, insn, field) {
+                Ok(target) if !list.inner.get(target.at()) => map.new_of_handle(target),
+                _ => None,
+            };
+            let Some(to) = to.filter(|&to| to < map.new_len) else {
+                return Err(nowhere_to_go(list, map, at, from, list.target_of(at, insn, field)));
+            };
+            let displacement = i64::from(to) - i64::from(from) - I::base(insn, field);
+            let range = I::range(insn, field);
+            if !range.contains(&displacement) {
+                let (min, max) = (*range.start(), *range.end());
+                let origin = map.origin(from).position();
+                return Err(Error::OutOfRange { origin, from, to, displacement, min, max });
+            }
+            I::write(insn, field, displacement);
+        }
+        Ok(())
+    }
+}
+
+/// Why the target of a branch is no place.
+#[cold]
+fn nowhere_to_go<I: Isa, A>(
+    list: &List<'_, I, A>,
+    map: &Map,
+    at: Handle,
+    from: u32,
+    target: Result<Handle, i64>,
+) -> Error {
+    let origin = map.origin(from).position();
+    match target {
+        Err(target) => Error::BranchOutside { origin, target },
+        Ok(target) if at.index() < list.base && list.inner.get(target.at()) => {
+            Error::BranchIntoInsn { origin, target: i64::from(target.index()) }
+        }
+        Ok(target) if list.is_insn(target) => Error::DeletedTail { origin, target },
+        Ok(target) => Error::NoSuchInsn(target),
+    }
+}
+
+/// Appends `from[range]` to `to`: a short one by a copy of fixed width, which is several times as
+/// fast as a call that copies a few bytes.
+#[inline]
+fn copy_short<T: Copy>(to: &mut Vec<T>, from: &[T], range: Range<usize>) {
+    match from[range.start..].first_chunk::<SLACK>() {
+        Some(chunk) if range.len() <= SLACK => {
+            let len = to.len() + range.len();
+            to.extend_from_slice(chunk);
+            to.truncate(len);
+        }
+        _ => to.extend_from_slice(&from[range]),
     }
 }

@@ -5,22 +5,25 @@
 //! A *handle index* names a unit: below `n` of the original program, `n` for its end, from `base`
 //! (the next multiple of 64) up of the inserted column.
 //!
-//! 1. `inner`, `branch`, `dead` and `edited` have a bit for every handle index. `inner` is set for the
+//! 1. `inner`, `branch`, `dead` and `edited` are columns over handle indexes. `inner` is set for the
 //!    units of an instruction but its first, `branch` for first units with a displacement field.
 //! 2. `dead` covers whole instructions. The end, and the labels that patches ask for, are dead from
 //!    birth: a branch to them lands on what follows.
-//! 3. `edited` is set exactly where `slots` names a site: what stands around the instruction, in this
-//!    order: `fall` runs, `pre` runs, the instruction or the `body` that replaced it, `post` runs.
-//! 4. A run is a range of inserted units, made of whole instructions. Runs are in ascending order of
-//!    their units and do not meet; each one hangs in exactly one chain of one site.
-//! 5. A chain is a ring that its site names by the last run.
-//! 6. A `body` is the first instruction of a replacement. Its units are no handles of their own
-//!    (they are `dead`): the replaced handle is its name.
+//! 3. A run is a range of inserted units, made of whole instructions. Runs follow one another in the
+//!    inserted column without gaps, and `heads` is set for the first unit of each.
+//! 4. `edited` is set exactly where `slots` has a slot: a lone run, or a site with up to three chains
+//!    of runs. What stands around an instruction comes in this order: `fall` runs, `pre` runs, the
+//!    instruction or the body that replaced it, `post` runs.
+//! 5. A chain is a ring that its site names by the last run. Each run hangs in one chain of one anchor.
+//! 6. A run of kind [`Chain::Body`] hangs among the `post` runs, and its first instruction is the
+//!    replacement of the anchor, if the site says so. Its units are no handle: the anchor is its name.
 //! 7. `targets` has [`Isa::MAX_FIELDS`] entries for each inserted branch, in the order of their units.
 
 use bumpalo::collections::{CollectionAllocErr, Vec};
 
-use super::bits::{Bits, Ranked, WORD};
+use super::arena::Usage;
+use super::bits::{Bits, Ranked, WORD, ones};
+use super::slots::{Slot, Slots};
 use super::{Arena, Error, Handle, Isa};
 
 /// Where a run hangs in the site of its anchor.
@@ -32,23 +35,56 @@ pub(super) enum Chain {
     Pre,
     /// After the instruction.
     Post,
+    /// After the instruction, but for the first instruction of the run, which replaced it.
+    Body,
 }
 
 /// The index of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct RunId(pub(super) Handle);
 
-/// A contiguous piece of inserted code.
+/// A contiguous piece of inserted code: one patch, or one label.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
     pub(super) start: Handle,
     /// One past its last unit.
     pub(super) end: u32,
-    /// The next in the ring of its chain.
-    pub(super) next: RunId,
     pub(super) anchor: Handle,
-    pub(super) chain: Chain,
+    link: u32,
 }
+
+impl Run {
+    /// A run in a ring of its own.
+    #[inline]
+    pub(super) fn new(start: u32, end: u32, anchor: Handle, chain: Chain, id: RunId) -> Self {
+        Self { start: Handle::new(start), end, anchor, link: id.0.index() << 2 | chain as u32 }
+    }
+
+    #[inline]
+    pub(super) fn chain(&self) -> Chain {
+        match self.link & 3 {
+            0 => Chain::Fall,
+            1 => Chain::Pre,
+            2 => Chain::Post,
+            _ => Chain::Body,
+        }
+    }
+
+    /// The next in the ring of its chain.
+    #[inline]
+    pub(super) fn next(&self) -> RunId {
+        RunId(Handle::new(self.link >> 2))
+    }
+
+    pub(super) fn set_next(&mut self, next: RunId) {
+        self.link = next.0.index() << 2 | self.link & 3;
+    }
+}
+
+/// The most runs that a link can tell apart.
+pub(super) const MAX_RUNS: usize = u32::MAX as usize >> 2;
+
+const _: () = assert!(MAX_RUNS <= Slot::MAX as usize);
 
 /// What stands around one edited instruction.
 #[derive(Clone, Copy, Default, Debug)]
@@ -59,7 +95,38 @@ pub(super) struct Site {
     pub(super) body: Option<Handle>,
 }
 
-const _: () = assert!(size_of::<Run>() == 20 && size_of::<Site>() == 16);
+const _: () = assert!(size_of::<Run>() == 16 && size_of::<Site>() == 16);
+
+impl Site {
+    /// A site with one run.
+    #[inline]
+    pub(super) fn lone(id: RunId, run: &Run) -> Self {
+        let mut site = Self::default();
+        *site.chain_mut(run.chain()) = Some(id);
+        if run.chain() == Chain::Body {
+            site.body = Some(run.start);
+        }
+        site
+    }
+
+    #[inline]
+    pub(super) fn chain(&self, chain: Chain) -> Option<RunId> {
+        match chain {
+            Chain::Fall => self.fall,
+            Chain::Pre => self.pre,
+            Chain::Post | Chain::Body => self.post,
+        }
+    }
+
+    #[inline]
+    pub(super) fn chain_mut(&mut self, chain: Chain) -> &mut Option<RunId> {
+        match chain {
+            Chain::Fall => &mut self.fall,
+            Chain::Pre => &mut self.pre,
+            Chain::Post | Chain::Body => &mut self.post,
+        }
+    }
+}
 
 /// A program under edit.
 ///
@@ -73,21 +140,24 @@ const _: () = assert!(size_of::<Run>() == 20 && size_of::<Site>() == 16);
 /// | [`next`](List::next), a cursor's step | O(1), amortized over a walk |
 /// | [`linearize`](List::linearize) | O(units + inserted units), whatever the number of edits |
 pub struct List<'a, I: Isa, A = ()> {
-    pub(super) arena: &'a Arena,
+    arena: &'a Arena,
     pub(super) original: &'a [I::Unit],
     pub(super) base: u32,
     pub(super) inserted: Vec<'a, I::Unit>,
+    /// How many inserted units all the columns have room for.
+    pub(super) room: usize,
     pub(super) aux: Vec<'a, A>,
     pub(super) inner: Bits<'a>,
     pub(super) branch: Ranked<'a>,
     pub(super) dead: Bits<'a>,
     pub(super) edited: Bits<'a>,
-    /// First units of runs.
     pub(super) heads: Ranked<'a>,
-    pub(super) slots: Vec<'a, u32>,
+    pub(super) slots: Slots<'a>,
     pub(super) sites: Vec<'a, Site>,
     pub(super) runs: Vec<'a, Run>,
     pub(super) targets: Vec<'a, Option<Handle>>,
+    /// Whether inserted code was edited in its turn.
+    pub(super) nested: bool,
 }
 
 impl<'a, I: Isa> List<'a, I> {
@@ -105,7 +175,8 @@ impl<'a, I: Isa> List<'a, I> {
 }
 
 impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
-    /// A list over `program`, with a fact for each of its units; missing ones are the default.
+    /// A list over `program`, with a fact for each of its units; missing ones are the default. That
+    /// of an instruction is at its first unit, the others do not count.
     ///
     /// O(units).
     ///
@@ -125,62 +196,64 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
             original: program,
             base,
             inserted: Vec::new_in(bump),
+            room: 0,
             aux: Vec::new_in(bump),
             inner: Bits::new_in(bump),
             branch: Ranked::new_in(bump, base as usize),
             dead: Bits::new_in(bump),
             edited: Bits::new_in(bump),
             heads: Ranked::new_in(bump, base as usize),
-            slots: Vec::new_in(bump),
+            slots: Slots::new_in(bump),
             sites: Vec::new_in(bump),
             runs: Vec::new_in(bump),
             targets: Vec::new_in(bump),
+            nested: false,
         };
-        list.try_reserve(base as usize + arena.expected_inserted())?;
-        list.inserted.try_reserve(arena.expected_inserted())?;
-        list.resize_columns(base as usize);
-        list.slots.resize(base as usize, 0);
+        let expected = arena.expected();
+        list.grow(expected.inserted)?;
+        list.sites.try_reserve_exact(expected.sites)?;
+        list.runs.try_reserve_exact(expected.runs)?;
+        list.targets.try_reserve_exact(expected.targets)?;
+        list.slots.try_reserve(expected.blocks)?;
+        list.aux.resize(base as usize, A::default());
         let given = aux.len().min(units);
         list.aux[..given].copy_from_slice(&aux[..given]);
         list.scan()?;
-        list.dead.fill(units..base as usize);
+        if size_of::<A>() != 0 {
+            for inner in ones(list.inner.words(), 0..units) {
+                list.aux[inner] = A::default();
+            }
+        }
+        list.dead.fill(units..base as usize, true);
         Ok(list)
     }
 
     /// Finds the instructions and branches of the original program.
     fn scan(&mut self) -> Result<(), Error> {
-        let mut at = 0;
-        while at < self.original.len() {
-            let rest = &self.original[at..];
-            let len = I::len(rest).ok_or(Error::BadInsn { at: to_u32(at) })?;
-            if I::fields(&rest[..len]) != 0 {
-                self.branch.bits.set(at);
-            }
-            for unit in at + 1..at + len {
-                self.inner.set(unit);
-            }
-            at += len;
+        let mut over = 0;
+        for (word, at) in (0..self.original.len()).step_by(WORD).enumerate() {
+            let marks = I::scan(&self.original[at..], over)
+                .map_err(|unit| Error::BadInsn { at: to_u32(at + unit) })?;
+            self.inner.words_mut()[word] = marks.inner;
+            self.branch.bits.words_mut()[word] = marks.branch;
+            over = marks.over;
         }
         Ok(())
     }
 
-    pub(super) fn try_reserve(&mut self, additional: usize) -> Result<(), CollectionAllocErr> {
-        self.aux.try_reserve(additional)?;
-        self.branch.try_reserve(additional)?;
-        self.heads.try_reserve(additional)?;
-        for bits in [&mut self.inner, &mut self.dead, &mut self.edited] {
-            bits.try_reserve(additional)?;
-        }
+    /// Gives all columns room for `inserted` units.
+    pub(super) fn grow(&mut self, inserted: usize) -> Result<(), CollectionAllocErr> {
+        let len = self.base as usize + inserted;
+        self.inserted.try_reserve_exact(inserted - self.inserted.len())?;
+        self.aux.try_reserve_exact(len - self.aux.len())?;
+        self.inner.try_grow(len)?;
+        self.branch.try_grow(len)?;
+        self.dead.try_grow(len)?;
+        self.edited.try_grow(len)?;
+        self.heads.try_grow(len)?;
+        self.slots.try_grow(len)?;
+        self.room = inserted;
         Ok(())
-    }
-
-    pub(super) fn resize_columns(&mut self, len: usize) {
-        self.aux.resize(len, A::default());
-        for bits in
-            [&mut self.inner, &mut self.dead, &mut self.edited, &mut self.branch.bits, &mut self.heads.bits]
-        {
-            bits.resize(len);
-        }
     }
 }
 
@@ -261,14 +334,21 @@ impl<I: Isa, A> List<'_, I, A> {
     }
 
     /// Whether the handle names an instruction, live or deleted, or one past the end.
+    #[inline]
     pub(super) fn is_insn(&self, handle: Handle) -> bool {
-        let (index, units) = (handle.index(), self.original_len());
-        let known = if index < self.base {
-            index <= units
-        } else {
-            ((index - self.base) as usize) < self.inserted.len()
-        };
-        known && !self.inner.get(handle.at())
+        let index = handle.index();
+        if self.inner.get(handle.at()) {
+            return false;
+        }
+        match index.checked_sub(self.base) {
+            None => index <= self.original_len(),
+            Some(at) => (at as usize) < self.inserted.len() && !self.is_body(handle),
+        }
+    }
+
+    /// Whether the inserted unit begins the body of a replacement.
+    fn is_body(&self, at: Handle) -> bool {
+        self.heads.bits.get(at.at()) && self.run(self.run_of(at)).chain() == Chain::Body
     }
 
     /// Where the units of an instruction stand: at its own index, or where its replacement does.
@@ -298,26 +378,48 @@ impl<I: Isa, A> List<'_, I, A> {
         len
     }
 
+    /// What stands around an instruction, if anything does.
     #[inline]
-    pub(super) fn site(&self, handle: Handle) -> Option<&Site> {
-        self.edited.get(handle.at()).then(|| &self.sites[self.slots[handle.at()] as usize])
+    pub(super) fn site(&self, handle: Handle) -> Option<Site> {
+        self.edited.get(handle.at()).then(|| match self.slots.get(handle.at()) {
+            Slot::Lone(id) => {
+                let id = RunId(Handle::new(id));
+                Site::lone(id, self.run(id))
+            }
+            Slot::Site(site) => self.sites[site as usize],
+        })
     }
 
+    #[inline]
     pub(super) fn run(&self, id: RunId) -> &Run {
         &self.runs[id.0.at()]
     }
 
+    /// The first instruction of a run that is laid out among the runs of its chain.
+    #[inline]
+    pub(super) fn run_start(&self, run: &Run) -> Handle {
+        match run.chain() {
+            Chain::Body => Handle::new(run.start.index() + to_u32(self.len_at(run.start))),
+            _ => run.start,
+        }
+    }
+
     /// The run that the inserted unit at `at` belongs to.
     pub(super) fn run_of(&self, at: Handle) -> RunId {
-        let before = self.heads.rank(at.at());
         let own = usize::from(self.heads.bits.get(at.at()));
-        RunId(Handle::new(to_u32(before + own - 1)))
+        RunId(Handle::new(to_u32(self.heads.rank(at.at()) + own - 1)))
     }
 }
 
 impl<I: Isa, A> Drop for List<'_, I, A> {
     fn drop(&mut self) {
-        self.arena.note_inserted(self.inserted.len());
+        self.arena.note(Usage {
+            inserted: self.inserted.len(),
+            sites: self.sites.len(),
+            runs: self.runs.len(),
+            targets: self.targets.len(),
+            blocks: self.slots.blocks(),
+        });
     }
 }
 

@@ -14,6 +14,16 @@ pub enum Origin {
     InsertedFor(u32),
 }
 
+impl Origin {
+    /// The old position, either way.
+    #[must_use]
+    pub const fn position(self) -> u32 {
+        match self {
+            Self::Original(old) | Self::InsertedFor(old) => old,
+        }
+    }
+}
+
 /// Where everything went: from old positions to new ones, and back. Positions are units.
 #[derive(Clone, Debug, Default)]
 pub struct Map {
@@ -21,10 +31,13 @@ pub struct Map {
     pub(super) labels: Vec<u32>,
     /// Live old positions that have code prepended, ascending, with their own new position.
     pub(super) own: Vec<(u32, u32)>,
-    /// One bit an old position.
+    /// Old positions with code before their label, ascending, with where that code begins.
+    pub(super) starts: Vec<(u32, u32)>,
+    /// One bit an old position: it was deleted.
     pub(super) dead: Vec<u64>,
-    /// For each new position, the old one that it stands for.
-    pub(super) origins: Vec<u32>,
+    /// One bit an old position: it is not the first unit of its instruction.
+    pub(super) inner: Vec<u64>,
+    pub(super) new_len: u32,
     /// The first inserted handle, and where a branch to each of them lands.
     pub(super) base: u32,
     pub(super) inserted: Vec<u32>,
@@ -43,15 +56,15 @@ impl Map {
     /// Length of the output.
     #[must_use]
     pub fn new_len(&self) -> u32 {
-        super::list::to_u32(self.origins.len())
+        self.new_len
     }
 
     /// Where a branch to the old position `old` lands now: on the first of what was prepended to
     /// the instruction or replaced it; if it was deleted, on the next live one. One past the end maps
     /// to where code that was added at the end begins, or to one past the new end.
     ///
-    /// The second and later units of an instruction map to their own new place, or with the
-    /// instruction if it was replaced or deleted. O(1).
+    /// The second and later units of an instruction map to their own new place, or to what follows if
+    /// it was replaced or deleted. O(1).
     ///
     /// # Panics
     ///
@@ -71,19 +84,17 @@ impl Map {
         if old >= self.old_len() || self.is_deleted(old) {
             return None;
         }
-        match self.own.binary_search_by_key(&old, |&(old, _)| old) {
-            Ok(at) => Some(self.own[at].1),
-            Err(_) => Some(self.new_of(old)),
-        }
+        Some(exception(&self.own, old).unwrap_or(self.new_of(old)))
     }
 
-    /// Whether the instruction at the old position `old` was deleted; one that was replaced was not.
+    /// Whether the unit at the old position `old` was deleted. A replaced instruction was not, but for
+    /// its second and later units.
     ///
     /// O(1). One past the end and everything above count as deleted.
     #[inline]
     #[must_use]
     pub fn is_deleted(&self, old: u32) -> bool {
-        old >= self.old_len() || self.dead[old as usize / WORD] >> (old as usize % WORD) & 1 != 0
+        old >= self.old_len() || bit(&self.dead, old)
     }
 
     /// Where a branch to `handle` lands now, or `None` if it is no handle of the list.
@@ -99,18 +110,52 @@ impl Map {
 
     /// What stands at the new position `new`.
     ///
-    /// O(1), or O(log prepends) if anything was prepended.
+    /// O(log units).
     ///
     /// # Panics
     ///
     /// If `new` is not below [`new_len`](Map::new_len).
     #[must_use]
     pub fn origin(&self, new: u32) -> Origin {
-        let old = self.origins[new as usize];
-        if self.is_original(old, new) { Origin::Original(old) } else { Origin::InsertedFor(old) }
+        assert!(new < self.new_len, "position {new} of {}", self.new_len);
+        let after = super::list::to_u32(self.labels.partition_point(|&label| label <= new));
+        let old = match exception(&self.starts, after) {
+            Some(start) if start <= new => after,
+            _ => self.insn_before(after, new),
+        };
+        if self.position_of(old) == Some(new) { Origin::Original(old) } else { Origin::InsertedFor(old) }
     }
 
-    fn is_original(&self, old: u32, new: u32) -> bool {
-        self.position_of(old) == Some(new)
+    /// The old position below `after` to which the unit at `new` belongs: the last one, or the
+    /// instruction that it is a part of.
+    fn insn_before(&self, after: u32, new: u32) -> u32 {
+        let mut old = after - 1;
+        if self.labels[old as usize] != new {
+            while bit(&self.inner, old) {
+                old -= 1;
+            }
+        }
+        old
     }
+
+    pub(super) fn clear(&mut self) {
+        let Self { labels, own, starts, dead, inner, new_len, base, inserted } = self;
+        labels.clear();
+        own.clear();
+        starts.clear();
+        dead.clear();
+        inner.clear();
+        inserted.clear();
+        (*new_len, *base) = (0, 0);
+    }
+}
+
+/// What a list of exceptions, ascending, says of `old`.
+fn exception(exceptions: &[(u32, u32)], old: u32) -> Option<u32> {
+    let at = exceptions.binary_search_by_key(&old, |&(old, _)| old).ok()?;
+    Some(exceptions[at].1)
+}
+
+fn bit(words: &[u64], at: u32) -> bool {
+    words[at as usize / WORD] >> (at as usize % WORD) & 1 != 0
 }

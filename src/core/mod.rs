@@ -11,13 +11,14 @@ mod linearize;
 mod list;
 mod map;
 mod patch;
+mod slots;
 mod walk;
 
 pub use arena::Arena;
 pub use cursor::CursorMut;
 pub use error::Error;
 pub use handle::Handle;
-pub use isa::Isa;
+pub use isa::{Isa, Marks};
 pub use linearize::Linear;
 pub use list::List;
 pub use map::{Map, Origin};

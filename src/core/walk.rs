@@ -30,22 +30,28 @@ impl<I: Isa, A> List<'_, I, A> {
     pub(super) fn step(&self, place: Place) -> Place {
         match place {
             Place::Before(handle) => match self.site(handle).and_then(|site| site.fall) {
-                Some(last) => Place::Run(self.run(last).next),
+                Some(last) => Place::Run(self.run(last).next()),
                 None => Place::Label(handle),
             },
             Place::Label(handle) => match self.site(handle).and_then(|site| site.pre) {
-                Some(last) => Place::Run(self.run(last).next),
+                Some(last) => Place::Run(self.run(last).next()),
                 None => Place::Own(handle),
             },
             Place::Own(handle) => match self.site(handle).and_then(|site| site.post) {
-                Some(last) => Place::Run(self.run(last).next),
+                Some(last) => Place::Run(self.run(last).next()),
                 None => Place::After(handle),
             },
             Place::After(handle) => self.after(handle),
-            Place::Run(id) => Place::Before(self.run(id).start),
+            Place::Run(id) => self.into_run(id),
             Place::RunEnd(id) => self.after_run(id),
             Place::End => Place::End,
         }
+    }
+
+    fn into_run(&self, id: RunId) -> Place {
+        let run = self.run(id);
+        let start = self.run_start(run);
+        if start.index() < run.end { Place::Before(start) } else { Place::RunEnd(id) }
     }
 
     fn after(&self, handle: Handle) -> Place {
@@ -62,18 +68,13 @@ impl<I: Isa, A> List<'_, I, A> {
 
     fn after_run(&self, id: RunId) -> Place {
         let run = self.run(id);
-        let last = self.site(run.anchor).and_then(|site| match run.chain {
-            Chain::Fall => site.fall,
-            Chain::Pre => site.pre,
-            Chain::Post => site.post,
-        });
-        if last != Some(id) {
-            return Place::Run(run.next);
+        if self.site(run.anchor).and_then(|site| site.chain(run.chain())) != Some(id) {
+            return Place::Run(run.next());
         }
-        match run.chain {
+        match run.chain() {
             Chain::Fall => Place::Label(run.anchor),
             Chain::Pre => Place::Own(run.anchor),
-            Chain::Post => Place::After(run.anchor),
+            Chain::Post | Chain::Body => Place::After(run.anchor),
         }
     }
 

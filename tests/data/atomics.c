@@ -5,7 +5,7 @@ u32 word = 100;
 u64 wide = 1000;
 u64 results[8];
 
-SEC("tc")
+SEC("classifier")
 int atomics(struct __sk_buff *skb)
 {
 	u32 len = skb->len;

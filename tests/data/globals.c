@@ -43,7 +43,7 @@ static NOINLINE u64 step(u64 value)
 	}
 }
 
-SEC("tc")
+SEC("classifier")
 int count(struct __sk_buff *skb)
 {
 	u32 len = skb->len;

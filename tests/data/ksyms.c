@@ -1,4 +1,5 @@
-/* Kernel functions and variables by name: calls that are relocated, never displaced. */
+/* What only libbpf loads: kernel functions by name, whose calls are relocated and never displaced,
+ * a kernel configuration value, and a program array that the object itself fills. */
 #include "bpf.h"
 
 struct task_struct {
@@ -33,6 +34,31 @@ int lookup(u32 *args)
 	if (LINUX_KERNEL_VERSION < 0x50000)
 		same += 1000;
 	return same * 2 + (tgid_of(-5) == -1);
+}
+
+int chosen(struct __sk_buff *skb);
+
+struct {
+	UINT(type, MAP_PROG_ARRAY);
+	UINT(max_entries, 2);
+	UINT(key_size, 4);
+	ARRAY(values, int(void *));
+} table SEC(".maps") = {
+	.values = { [1] = (void *)&chosen },
+};
+
+SEC("classifier")
+int chosen(struct __sk_buff *skb)
+{
+	skb->mark = skb->len + 3;
+	return TC_ACT_PIPE;
+}
+
+SEC("classifier")
+int choose(struct __sk_buff *skb)
+{
+	tail_call(skb, &table, skb->len & 1);
+	return TC_ACT_OK;
 }
 
 LICENSE("GPL");

@@ -22,7 +22,7 @@ struct {
 	TYPE(value, u64);
 } sparse SEC(".maps");
 
-SEC("tc")
+SEC("classifier")
 int add(struct __sk_buff *skb)
 {
 	u32 key = skb->len & 1, turn;

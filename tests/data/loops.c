@@ -37,7 +37,7 @@ static long visit(void *map, u32 *key, u64 *value, struct sum *sum)
 	return *key == 6;
 }
 
-SEC("tc")
+SEC("classifier")
 int loop_once(struct __sk_buff *skb)
 {
 	struct sum sum = { .limit = skb->len * 4 };
@@ -48,7 +48,7 @@ int loop_once(struct __sk_buff *skb)
 	return 0;
 }
 
-SEC("tc")
+SEC("classifier")
 int loop_nested(struct __sk_buff *skb)
 {
 	struct sum sum = { .limit = 1 };

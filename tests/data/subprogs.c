@@ -65,7 +65,7 @@ int second(struct xdp_md *ctx)
 	return mix_all(words, 2) % 5;
 }
 
-SEC("tc")
+SEC("classifier")
 int class(struct __sk_buff *skb)
 {
 	skb->mark = classify(skb, 90);
@@ -73,7 +73,7 @@ int class(struct __sk_buff *skb)
 	return TC_ACT_OK;
 }
 
-SEC("tc")
+SEC("classifier")
 int class_twice(struct __sk_buff *skb)
 {
 	int a = classify(skb, 60);

@@ -1,20 +1,12 @@
-/* Tail calls through a program array that the object itself fills: pointers to functions in .maps. */
+/* Tail calls through a program array that the loader fills: slot 1 is on_ipv4, slot 2 on_ipv6. */
 #include "packet.h"
-
-int on_ipv4(struct __sk_buff *skb);
-int on_ipv6(struct __sk_buff *skb);
 
 struct {
 	UINT(type, MAP_PROG_ARRAY);
 	UINT(max_entries, 4);
-	UINT(key_size, 4);
-	ARRAY(values, int(void *));
-} next SEC(".maps") = {
-	.values = {
-		[1] = (void *)&on_ipv4,
-		[2] = (void *)&on_ipv6,
-	},
-};
+	TYPE(key, u32);
+	TYPE(value, u32);
+} next SEC(".maps");
 
 static NOINLINE u32 choose(struct __sk_buff *skb)
 {
@@ -24,21 +16,21 @@ static NOINLINE u32 choose(struct __sk_buff *skb)
 	return proto == net16(ETH_IPV6) ? 2 : 3;
 }
 
-SEC("tc")
+SEC("classifier")
 int on_ipv4(struct __sk_buff *skb)
 {
 	skb->mark = 0x4000 + skb->len;
 	return TC_ACT_PIPE;
 }
 
-SEC("tc")
+SEC("classifier")
 int on_ipv6(struct __sk_buff *skb)
 {
 	skb->mark = 0x6000 + skb->cb[0];
 	return TC_ACT_SHOT;
 }
 
-SEC("tc")
+SEC("classifier")
 int dispatch(struct __sk_buff *skb)
 {
 	u32 which = choose(skb);
@@ -49,7 +41,7 @@ int dispatch(struct __sk_buff *skb)
 }
 
 /* The index is known: the kernel turns this into a direct jump. */
-SEC("tc")
+SEC("classifier")
 int direct(struct __sk_buff *skb)
 {
 	skb->cb[0] = 77;

@@ -8,7 +8,7 @@ struct {
 	TYPE(value, u64);
 } seen SEC(".maps");
 
-SEC("tc")
+SEC("classifier")
 int mark(struct __sk_buff *skb)
 {
 	u32 len = skb->len;
@@ -25,7 +25,7 @@ int mark(struct __sk_buff *skb)
 	return len > 100 ? TC_ACT_OK : TC_ACT_SHOT;
 }
 
-SEC("tc")
+SEC("classifier")
 int narrow(struct __sk_buff *skb)
 {
 	/* Loads narrower than their field: the kernel widens each, then shifts and masks. */
@@ -40,7 +40,7 @@ int narrow(struct __sk_buff *skb)
 	return sum & 3;
 }
 
-SEC("tc")
+SEC("classifier")
 int rewrite(struct __sk_buff *skb)
 {
 	u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;

@@ -12,7 +12,7 @@ static NOINLINE s64 extend(u64 x)
 	return (s64)(s8)x + (s64)(s16)(x >> 8) + (s64)(s32)(x >> 16);
 }
 
-SEC("tc")
+SEC("classifier")
 int sign(struct __sk_buff *skb)
 {
 	u32 i = skb->len & 3;

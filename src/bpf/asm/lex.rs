@@ -1,0 +1,67 @@
+//! A line to tokens.
+
+use alloc::vec::Vec;
+
+use super::error::{AsmReason, Fault};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Tok<'a> {
+    /// A register, a keyword or a label.
+    Word(&'a str),
+    /// A number without its sign.
+    Number(u64),
+    /// One of [`OPS`].
+    Op(&'static str),
+    /// The end of the line.
+    End,
+}
+
+/// Longer ones before their own beginnings.
+const OPS: [&str; 34] = [
+    "s>>=", "<<=", ">>=", "s>=", "s<=", "s/=", "s%=", "s>", "s<", "+=", "-=", "*=", "/=", "|=", "&=", "%=",
+    "^=", "==", "!=", ">=", "<=", "=", ">", "<", "&", "+", "-", "*", "(", ")", "[", "]", ",", ":",
+];
+
+/// Puts the tokens of `line` into `tokens`, each with the byte it starts at. The last is [`Tok::End`].
+pub(super) fn line<'a>(line: &'a str, tokens: &mut Vec<(Tok<'a>, usize)>) -> Result<(), Fault> {
+    tokens.clear();
+    // Where the code ends: a missing token is reported there, not after a comment.
+    let mut end = 0;
+    let mut at = 0;
+    loop {
+        let rest = &line[at..];
+        let Some(first) = rest.chars().next() else { break };
+        if first == ';' || rest.starts_with("//") {
+            break;
+        }
+        if first.is_whitespace() {
+            at += first.len_utf8();
+            continue;
+        }
+        let (token, len) = token(rest, first).map_err(|reason| Fault { at, reason })?;
+        tokens.push((token, at));
+        at += len;
+        end = at;
+    }
+    tokens.push((Tok::End, end));
+    Ok(())
+}
+
+fn token(rest: &str, first: char) -> Result<(Tok<'_>, usize), AsmReason> {
+    if let Some(op) = OPS.into_iter().find(|op| rest.starts_with(op)) {
+        return Ok((Tok::Op(op), op.len()));
+    }
+    let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$');
+    let word = &rest[..rest.find(|c| !part(c)).unwrap_or(rest.len())];
+    if word.is_empty() {
+        return Err(AsmReason::Character(first));
+    }
+    if !first.is_ascii_digit() {
+        return Ok((Tok::Word(word), word.len()));
+    }
+    let number = match word.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => word.parse(),
+    };
+    Ok((Tok::Number(number.map_err(|_| AsmReason::Number)?), word.len()))
+}

@@ -1,0 +1,106 @@
+//! Text to instructions: the inverse of [`dis`](super::dis), with labels.
+//!
+//! One instruction a line, in the syntax that [`dis`](super::dis) describes. Beyond what that prints:
+//!
+//! - `;` and `//` start a comment. Empty lines are skipped.
+//! - `name:` at the start of a line is a label, and stands for the next instruction. `goto name`,
+//!   `if … goto name`, `gotol name`, `may_goto name`, `call name` and `r1 = subprog[name] ll` refer to it.
+//!   A name is of letters, digits, `_`, `.` and `$`, begins with no digit, and is not that of a register.
+//! - Numbers are decimal or, after `0x`, hexadecimal. Without a label, a jump has a displacement in
+//!   slots from the next slot, which always begins with `+` or `-`.
+//! - A load or store of less than 64 bits also takes `r` registers: `r0 = *(u8 *)(r1 + 0)`.
+//!
+//! ```
+//! use relinear::bpf::{Insn, asm, opcode};
+//!
+//! let insns = asm::parse("
+//!     r0 = 10
+//! again:
+//!     r0 -= 1
+//!     if r0 != 0 goto again  ; nine times
+//!     exit
+//! ")?;
+//! assert_eq!(insns[2], Insn::jmp_imm(opcode::JNE, 0, 0, -2));
+//! # Ok::<(), asm::AsmError>(())
+//! ```
+
+mod assign;
+mod cursor;
+mod error;
+mod grammar;
+mod lex;
+mod memory;
+
+use alloc::collections::BTreeMap;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+pub use error::{AsmError, AsmReason};
+
+use super::{Bpf, Insn};
+use crate::core::Isa;
+use cursor::Cursor;
+use error::Fault;
+use lex::Tok;
+
+/// The slots of the program that `text` spells. O(text log labels).
+///
+/// Only a line with `.insn` can give a slot that [`check_insn`](super::check_insn) refuses. A label after the last
+/// instruction stands for the end of the program.
+///
+/// # Errors
+///
+/// If a line is not of the syntax, a number does not fit its field, a label is missing or is defined twice, or
+/// the displacement to one does not fit the instruction.
+pub fn parse(text: &str) -> Result<Vec<Insn>, AsmError> {
+    let mut insns = Vec::new();
+    let mut labels = BTreeMap::new();
+    let mut uses = Vec::new();
+    let mut tokens = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let place = |fault: Fault| fault.on(number, line);
+        lex::line(line, &mut tokens).map_err(place)?;
+        let mut cursor = Cursor::new(&tokens);
+        while let Some((name, at)) = grammar::label(&mut cursor).map_err(place)? {
+            if labels.insert(name, insns.len()).is_some() {
+                return Err(place(Fault { at, reason: AsmReason::Redefined(name.to_string()) }));
+            }
+        }
+        if matches!(cursor.peek(), Tok::End) {
+            continue;
+        }
+        let at = insns.len();
+        if let Some((name, column)) = grammar::insn(&mut cursor, &mut insns).map_err(place)? {
+            uses.push(Use { insn: at, name, number, line, column });
+        }
+    }
+    for label in uses {
+        let result = resolve(&label, &labels, &mut insns);
+        result.map_err(|reason| Fault { at: label.column, reason }.on(label.number, label.line))?;
+    }
+    Ok(insns)
+}
+
+/// An instruction whose displacement is that to a label, and where in the text it says so.
+struct Use<'a> {
+    insn: usize,
+    name: &'a str,
+    number: usize,
+    line: &'a str,
+    column: usize,
+}
+
+fn resolve(label: &Use<'_>, labels: &BTreeMap<&str, usize>, insns: &mut [Insn]) -> Result<(), AsmReason> {
+    let &to = labels.get(label.name).ok_or_else(|| AsmReason::Undefined(label.name.to_string()))?;
+    let insn = &mut insns[label.insn..];
+    let range = Bpf::range(insn, 0);
+    let next = label.insn + 1;
+    let distance = i64::try_from(to.abs_diff(next)).unwrap_or(i64::MAX);
+    let displacement = if to < next { -distance } else { distance };
+    if !range.contains(&displacement) {
+        let (min, max) = (i128::from(*range.start()), i128::from(*range.end()));
+        return Err(AsmReason::Range { value: displacement.into(), min, max });
+    }
+    Bpf::write(insn, 0, displacement);
+    Ok(())
+}

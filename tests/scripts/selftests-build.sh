@@ -1,0 +1,49 @@
+#!/bin/sh
+# Builds the BPF programs of the kernel's own selftests into target/selftests/obj, with clang-16,
+# against the BTF of the running kernel. The kernel's sources are GPL: they are unpacked and built
+# here and never committed. A program that does not compile is noted in target/selftests/uncompiled.
+#
+#   tests/scripts/selftests-build.sh [JOBS]     (Debian: apt-get install linux-source-6.1 libbpf-dev bpftool)
+set -eu
+cd "$(dirname "$0")/../.."
+: "${SOURCE:=/usr/src/linux-source-6.1.tar.xz}" "${CLANG:=clang-16}" "${OUT:=target/selftests}"
+jobs=${1:-2}
+mkdir -p "$OUT/obj"
+out=$(cd "$OUT" && pwd)
+
+if [ ! -f "$out/src/.done" ]; then
+	mkdir -p "$out/src"
+	tar -C "$out/src" --strip-components=1 --wildcards -xf "$SOURCE" \
+		'*/tools/testing/selftests/bpf' '*/tools/lib/bpf' '*/tools/include' \
+		'*/scripts/bpf_doc.py' '*/include/uapi/linux'
+	mkdir -p "$out/include/bpf"
+	python3 "$out/src/scripts/bpf_doc.py" --header --file "$out/src/tools/include/uapi/linux/bpf.h" \
+		>"$out/include/bpf/bpf_helper_defs.h"
+	cp "$out"/src/tools/lib/bpf/*.h "$out/include/bpf/"
+	touch "$out/src/.done"
+fi
+bpftool btf dump file /sys/kernel/btf/vmlinux format c >"$out/include/vmlinux.h"
+
+# As CLANG_SYS_INCLUDES and BPF_CFLAGS in the selftests' Makefile.
+system=$("$CLANG" -v -E - </dev/null 2>&1 |
+	sed -n '/<...> search starts here:/,/End of search list./{ s| \(/.*\)|-idirafter \1|p }')
+self=$out/src/tools/testing/selftests/bpf
+flags="-g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -DENABLE_ATOMICS_TESTS -mlittle-endian
+	-Wno-compare-distinct-pointer-types -I$out/include -I$self -I$out/src/tools/include/uapi $system"
+
+cat >"$out/compile" <<END
+#!/bin/sh
+# compile FILE.c: makes its object, or notes that it could not.
+set -u
+name=\$(basename "\$1" .c)
+extra=
+case \$name in test_l4lb_noinline | test_xdp_noinline) extra=-fno-inline ;; esac
+cd "$self"
+$CLANG $(echo $flags) \$extra -c "\$1" -o "$out/obj/\$name.o" 2>"$out/log/\$name" || rm -f "$out/obj/\$name.o"
+END
+rm -rf "$out/log" && mkdir -p "$out/log"
+ls "$self"/progs/*.c | xargs -P "$jobs" -n 1 sh "$out/compile"
+ls "$self"/progs/*.c | sed 's|.*/||; s|\.c$||' | while read -r name; do
+	[ -f "$out/obj/$name.o" ] || echo "$name"
+done >"$out/uncompiled"
+echo "compiled $(ls "$out/obj" | wc -l) of $(ls "$self"/progs/*.c | wc -l); the others are in $OUT/uncompiled"
