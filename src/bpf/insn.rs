@@ -1,7 +1,7 @@
 //! [`Insn`]: one 8-byte eBPF slot, and what can be asked of it.
 
 use super::opcode::{
-    ALU, ALU64, CALL, CALL_CODE, EXIT, EXIT_CODE, GOTO, GOTOL, JA, JMP, JMP32, LD_IMM64, MAY_GOTO, X,
+    ALU, ALU64, CALL, CALL_CODE, EXIT, EXIT_CODE, GOTO, GOTOL, JA, JCOND, JMP, JMP32, LD_IMM64, MAY_GOTO, X,
 };
 
 /// One slot of an eBPF program: 8 bytes, the kernel's `struct bpf_insn`.
@@ -144,8 +144,8 @@ impl Insn {
     #[must_use]
     pub const fn is_cond(self) -> bool {
         match self.class() {
-            JMP => self.code == MAY_GOTO || !matches!(self.op(), JA | CALL | EXIT | 0xe0 | 0xf0),
-            JMP32 => !matches!(self.op(), JA | CALL | EXIT | 0xe0 | 0xf0),
+            JMP => self.code == MAY_GOTO || !matches!(self.op(), JA | CALL | EXIT | JCOND | 0xf0),
+            JMP32 => !matches!(self.op(), JA | CALL | EXIT | JCOND | 0xf0),
             _ => false,
         }
     }
