@@ -2,5 +2,9 @@
 
 #[cfg(feature = "bpf")]
 mod asm;
+#[cfg(feature = "elf")]
+mod elf;
 #[cfg(feature = "bpf")]
 mod encoding;
+#[cfg(feature = "elf")]
+mod facts;
