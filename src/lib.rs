@@ -1,6 +1,69 @@
-//! Edit programs in linear time: replace, prepend, append and delete instructions anywhere, then
-//! linearize once.
+//! Edit programs in linear time: replace, prepend, append and delete instructions anywhere, in as many
+//! passes as you like, then linearize once.
+//!
+//! A program is an array of instructions, and its branches, calls and side tables speak in positions of
+//! that array. Insert one instruction and every one of them moves. Fixing them after each edit is
+//! quadratic. A [`List`] keeps what edits insert beside the original array, at O(1) each, and
+//! [`linearize`](List::linearize) moves everything and fixes every branch in one sweep.
+//!
+//! ```
+//! use relinear::bpf::{Bpf, Insn};
+//! use relinear::{Arena, Handle, List, Patch};
+//!
+//! # fn main() -> Result<(), relinear::Error> {
+//! // r0 = 0;  if r1 == 0 goto +1;  r0 = 7;  exit
+//! let program = [Insn::mov64_imm(0, 0), Insn::jmp_imm(0x10, 1, 0, 1), Insn::mov64_imm(0, 7), Insn::exit()];
+//! let arena = Arena::new();
+//! let mut list = List::<Bpf>::new(&arena, &program)?;
+//! list.prepend(Handle::new(3), Patch::new(&[Insn::mov64_imm(2, 1)]))?; // on every way to the exit
+//! list.append(Handle::new(1), Patch::new(&[Insn::mov64_imm(3, 1)]))?; // only where the branch falls through
+//! let out = list.linearize()?;
+//! assert_eq!(out.units[1].off, 2);
+//! assert_eq!(out.map.new_of(3), 4);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Edits
+//!
+//! | edit | meaning | a branch to the edited instruction lands on |
+//! | --- | --- | --- |
+//! | [`replace`](List::replace) | these instructions instead of that one | the first of the replacement |
+//! | [`prepend`](List::prepend) | run before it, on every way in | the first prepended instruction |
+//! | [`prepend_fallthrough`](List::prepend_fallthrough) | run before it, when control falls in from above | the instruction itself |
+//! | [`append`](List::append) | run when control leaves it downwards | the instruction itself |
+//! | [`delete`](List::delete) | gone | the next live instruction |
+//!
+//! Instructions are named by [`Handle`]s. Handle `i` of the original program *is* position `i`, and it
+//! means that instruction through every later edit. Inserted branches lead to a [`Target`], which is
+//! resolved at linearization. Every edit may be made at inserted instructions too.
+//!
+//! # What it costs
+//!
+//! An edit costs its own units, amortized. Linearization costs the units of the output, whatever the
+//! number of edits. The list borrows the program, and needs beside it a few bits for each unit,
+//! 16 bytes for each edit, 4 to 64 bytes for each edited instruction, and the inserted units. The
+//! [`Map`] that a linearization gives costs 4 bytes for each original and inserted unit. A program has
+//! less than 2^32 units, inserted ones included, and at most 2^30 edits.
+//!
+//! # When to use something else
+//!
+//! - A `Vec` and one `splice`, for a handful of edits to a short program.
+//! - A sorted log of edits that is merged once, if edits come in order, in one pass, and nothing has to
+//!   find an instruction again afterwards.
+//! - The IR of a compiler, where code is not yet an array and branches name blocks.
+//!
+//! # Layers
+//!
+//! - [`core`]: the list. It knows no instruction set: one `impl` of [`Isa`] adds another.
+//! - `bpf` (feature `bpf`): the eBPF instruction set, assembler, disassembler, control flow, liveness.
+//! - `passes` (feature `bpf`): dead code elimination, constant blinding.
+//! - `elf` (feature `elf`): objects that clang made, with symbols, relocations, BTF and `.BTF.ext`.
+//! - the command `relinear` (feature `cli`; loading into the running kernel: feature `kernel`).
+//!
+//! Without default features the crate is `no_std` with `alloc`, and depends on `bumpalo` and `bitvec` alone.
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 #[cfg(feature = "std")]

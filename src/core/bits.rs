@@ -48,7 +48,8 @@ impl<'a> Bits<'a> {
     /// Whether any bit of a range is set.
     #[inline]
     pub(super) fn any(&self, range: Range<usize>) -> bool {
-        ones(&self.words, range).next().is_some()
+        let end = range.end;
+        range.step_by(WORD).any(|base| window(&self.words, base..end) != 0)
     }
 
     /// The words: bit `i` of word `w` is bit `64 * w + i` of the column.
@@ -66,18 +67,19 @@ impl<'a> Bits<'a> {
 /// The ones among the bits of `range`, ascending.
 #[inline]
 pub(super) fn ones(words: &[u64], range: Range<usize>) -> impl Iterator<Item = usize> {
-    let first = range.start / WORD;
-    let words = words.get(first..range.end.div_ceil(WORD)).unwrap_or_default();
-    let mut mask = !0 << (range.start % WORD);
-    words.iter().enumerate().flat_map(move |(word, &bits)| {
-        let base = (first + word) * WORD;
-        let mut bits = bits & mask;
-        mask = !0;
-        if range.end < base + WORD {
-            bits &= (1 << (range.end - base)) - 1;
-        }
-        Ones { bits, base }
-    })
+    let end = range.end;
+    range.step_by(WORD).flat_map(move |base| Ones { bits: window(words, base..end), base })
+}
+
+/// The first bits of `range`, at most a word of them, the first one lowest.
+#[inline]
+pub(super) fn window(words: &[u64], range: Range<usize>) -> u64 {
+    let (word, shift) = (range.start / WORD, range.start % WORD);
+    let mut bits = words[word] >> shift;
+    if shift != 0 && shift + range.len() > WORD {
+        bits |= words[word + 1] << (WORD - shift);
+    }
+    if range.len() < WORD { bits & ((1 << range.len()) - 1) } else { bits }
 }
 
 /// The ones of one word.

@@ -136,19 +136,10 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         let replaced = (chain == Chain::Body).then_some(handle);
         let placed = self.place(patch, replaced)?;
         let main = self.push_run(placed.start, placed.start + placed.len, handle, chain);
-        let after = if chain == Chain::Body { Chain::Post } else { chain };
-        let labels = self.push_labels(&placed, handle, after);
-        // What is hung later stands nearer to the instruction.
-        for &(label, run) in labels.iter().flatten() {
-            if label == Label::OwnStart || after == Chain::Post {
-                self.hang(run);
-            }
-        }
-        self.hang(main);
-        for &(label, run) in labels.iter().flatten() {
-            if label == Label::End && after != Chain::Post {
-                self.hang(run);
-            }
+        if placed.labels[0].is_some() {
+            self.hang_with_labels(main, &placed);
+        } else {
+            self.hang(main);
         }
         let first = replaced.unwrap_or(Handle::new(placed.start));
         let inserted = Inserted { first, base: placed.start, units: placed.len };
@@ -223,7 +214,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     fn fill(&mut self, patch: &Patch<'_, I::Unit>, replaced: Option<Handle>) -> Result<Placed, Error> {
         let start = self.base as usize + self.inserted.len();
         let len = patch.units.len();
-        self.inserted.extend_from_slice(patch.units);
+        self.inserted.extend_from_slice_copy(patch.units);
         self.aux.resize(start + len, A::default());
         let (mut unit, mut branches) = (0, false);
         while unit < len {
@@ -334,21 +325,31 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         Handle::new(placed.start + placed.len + to_u32(nth))
     }
 
-    /// Runs for the labels of a patch.
-    #[inline]
-    fn push_labels(
-        &mut self,
-        placed: &Placed,
-        anchor: Handle,
-        after: Chain,
-    ) -> [Option<(Label, RunId)>; MAX_LABELS] {
+    /// Hangs the run of a patch, with one for each of its labels.
+    fn hang_with_labels(&mut self, main: RunId, placed: &Placed) {
+        let Run { anchor, .. } = *self.run(main);
+        let after = match self.run(main).chain() {
+            Chain::Body => Chain::Post,
+            chain => chain,
+        };
         let mut at = placed.start + placed.len;
-        placed.labels.map(|label| {
+        let labels = placed.labels.map(|label| {
             let label = label?;
             let chain = if label == Label::OwnStart { Chain::Pre } else { after };
             at += 1;
             Some((label, self.push_run(at - 1, at, anchor, chain)))
-        })
+        });
+        let run_of = |wanted| labels.iter().flatten().find(|(label, _)| *label == wanted);
+        let (own_start, end) = (run_of(Label::OwnStart), run_of(Label::End));
+        // What is hung later stands nearer to the instruction.
+        let (before, behind) = if after == Chain::Post { (end, None) } else { (None, end) };
+        for &(_, run) in own_start.into_iter().chain(before) {
+            self.hang(run);
+        }
+        self.hang(main);
+        if let Some(&(_, run)) = behind {
+            self.hang(run);
+        }
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::bits::{Ones, WORD, ones};
+use super::bits::{Ones, WORD, ones, window};
 use super::list::{Chain, Run, RunId, to_u32};
 use super::map::{Map, NOWHERE};
 use super::slots::Slot;
@@ -279,13 +279,16 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
         let range = start.at()..run.end as usize;
         let inserted = range.start - list.base as usize..range.end - list.base as usize;
         let Linear { units, aux, map, branches, .. } = &mut *self.out;
-        for at in ones(list.branch.bits.words(), range.clone()) {
-            branches.push((Handle::new(to_u32(at)), new + to_u32(at - range.start)));
+        let words = list.branch.bits.words();
+        if range.len() > WORD || window(words, range.clone()) != 0 {
+            for at in ones(words, range.clone()) {
+                branches.push((Handle::new(to_u32(at)), new + to_u32(at - range.start)));
+            }
         }
         copy_short(units, &list.inserted, inserted.clone());
         copy_short(aux, &list.aux, range);
-        for (label, new) in map.inserted[inserted].iter_mut().zip(new..) {
-            *label = new;
+        for (at, label) in map.inserted[inserted].iter_mut().enumerate() {
+            *label = new + to_u32(at);
         }
     }
 

@@ -42,13 +42,13 @@ impl<I: Isa, A> List<'_, I, A> {
                 None => Place::After(handle),
             },
             Place::After(handle) => self.after(handle),
-            Place::Run(id) => self.into_run(id),
+            Place::Run(id) => self.enter(id),
             Place::RunEnd(id) => self.after_run(id),
             Place::End => Place::End,
         }
     }
 
-    fn into_run(&self, id: RunId) -> Place {
+    fn enter(&self, id: RunId) -> Place {
         let run = self.run(id);
         let start = self.run_start(run);
         if start.index() < run.end { Place::Before(start) } else { Place::RunEnd(id) }
