@@ -1,6 +1,6 @@
 //! What an object says of its instructions, told without a single position.
 //!
-//! An oracle for edits that only insert no-ops (`goto +0`, which no compiler emits) or delete whole
+//! An oracle for edits that only insert no-ops (`r9 = r9`, which no compiler emits) or delete whole
 //! functions. It reads the file with `object`'s reader and knows nothing of how the crate edits: it counts
 //! the instructions that are no no-op, and names every place by that number. Two objects that say the
 //! same of the same instructions have the same facts.
@@ -13,7 +13,8 @@ use object::{
     SectionKind, SymbolKind, elf,
 };
 
-pub(crate) const NOP: [u8; 8] = [5, 0, 0, 0, 0, 0, 0, 0];
+/// `r9 = r9`, in either byte order.
+const NOP: [u8; 8] = [0xbf, 0x99, 0, 0, 0, 0, 0, 0];
 
 type File<'a> = ElfFile64<'a, Endianness>;
 
