@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::fmt::Write as _;
 
 use super::bytes::Bytes;
+use super::code::CoreRelo;
 use super::error::ElfError;
 use crate::bpf::Endian;
 
@@ -29,6 +30,13 @@ const RESTRICT: u8 = 11;
 const FUNC: u8 = 12;
 const TYPE_TAG: u8 = 18;
 const ENUM64: u8 = 19;
+
+/// `enum bpf_core_relo_kind`: ids, existence and size of types.
+const FIRST_OF_TYPES: u32 = 6;
+const LAST_OF_TYPES: u32 = 9;
+const ENUM_EXISTS: u32 = 10;
+const ENUM_VALUE: u32 = 11;
+const TYPE_MATCHES: u32 = 12;
 
 /// How many modifiers (`const`, `typedef`, ...) may stand before a type: more is a circle.
 const MAX_MODIFIERS: usize = 64;
@@ -116,32 +124,34 @@ impl<'d> Btf<'d> {
         self.get(id).filter(|found| found.kind == FUNC).and_then(|_| self.name(id))
     }
 
-    /// What a CO-RE record speaks of, as it would be written in C: `task_struct.pid`, say.
+    /// What a CO-RE record speaks of, as C would write it: `task_struct.pid`, say.
     ///
-    /// `access` is the record's access string: indices with colons between them, the first one that
-    /// of an array of the type, the others of members, elements or values, as LLVM's
-    /// `BPFCORE.h` has it. `None` if it does not fit the type. O(length of `access`).
+    /// The record's access string has indices with colons between them: the first is that of an array of
+    /// the type, or of a value of an enumeration; the others are those of members and elements. `None` if
+    /// it does not fit the type. O(length of the string).
     #[must_use]
-    pub fn access(&self, id: u32, access: &str) -> Option<String> {
-        let mut path = String::from(self.name(id).unwrap_or("(anonymous)"));
-        let mut indices = access.split(':').map(|index| index.parse::<usize>().ok());
-        let mut at = self.skip_modifiers(id)?;
+    pub fn access(&self, record: &CoreRelo) -> Option<String> {
+        let mut path = String::from(self.name(record.type_id).unwrap_or("(anonymous)"));
+        let mut indices = self.string(record.access)?.split(':').map(|index| index.parse::<usize>().ok());
         let first = indices.next()??;
-        if matches!(at.kind, ENUM | ENUM64) {
-            let len = if at.kind == ENUM { 8 } else { 12 };
-            let name = self.types.u32(at.entry(first, len)?)?;
-            path.push('.');
-            path.push_str(self.string(name)?);
-            return Some(path);
-        }
-        if first != 0 {
-            write!(path, "[{first}]").ok()?;
+        let mut at = self.skip_modifiers(record.type_id);
+        match record.kind {
+            FIRST_OF_TYPES..=LAST_OF_TYPES | TYPE_MATCHES => return Some(path),
+            ENUM_EXISTS | ENUM_VALUE => {
+                let values = at?;
+                let len = if values.kind == ENUM64 { 12 } else { 8 };
+                let name = self.types.u32(values.entry(first, len)?)?;
+                write!(path, ".{}", self.string(name)?).ok()?;
+                return Some(path);
+            }
+            _ if first != 0 => write!(path, "[{first}]").ok()?,
+            _ => {}
         }
         for index in indices {
-            let index = index?;
-            let next = match at.kind {
+            let (of, index) = (at?, index?);
+            let next = match of.kind {
                 STRUCT | UNION => {
-                    let member = at.entry(index, MEMBER)?;
+                    let member = of.entry(index, MEMBER)?;
                     let name = self.string(self.types.u32(member)?)?;
                     if !name.is_empty() {
                         write!(path, ".{name}").ok()?;
@@ -150,11 +160,11 @@ impl<'d> Btf<'d> {
                 }
                 ARRAY => {
                     write!(path, "[{index}]").ok()?;
-                    self.types.u32(at.body)?
+                    self.types.u32(of.body)?
                 }
                 _ => return None,
             };
-            at = self.skip_modifiers(next)?;
+            at = self.skip_modifiers(next);
         }
         Some(path)
     }

@@ -111,7 +111,7 @@ pub struct CoreRelo {
     pub slot: u32,
     /// The type accessed, an id of `.BTF`.
     pub type_id: u32,
-    /// Which part of it, an offset into the strings of `.BTF`; see [`Btf::access`](super::Btf::access).
+    /// Which part of it, an offset into the strings of `.BTF`; [`Btf::access`](super::Btf::access) reads it.
     pub access: u32,
     /// What about it: `enum bpf_core_relo_kind`.
     pub kind: u32,

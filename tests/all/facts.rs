@@ -156,12 +156,41 @@ fn relocations(file: &File<'_>, code: &[Code], facts: &mut BTreeSet<String>) -> 
                 data[at..at + width].fill(0);
             }
         }
+        if name == ".jumptables" {
+            jump_table(file, code, &mut data, section.index(), facts);
+        }
         let kind = section.elf_section_header().sh_type(endian);
         if kind == elf::SHT_PROGBITS && !code.iter().any(|code| code.index == section.index()) {
             facts.insert(format!("data {name} {data:x?}"));
         }
     }
     relocated
+}
+
+/// The entries of a jump table: offsets into the section whose code refers to its symbol.
+fn jump_table(
+    file: &File<'_>,
+    code: &[Code],
+    data: &mut [u8],
+    index: SectionIndex,
+    facts: &mut BTreeSet<String>,
+) {
+    for user in code {
+        for (_, relocation) in file.section_by_index(user.index).unwrap().relocations() {
+            let RelocationTarget::Symbol(symbol) = relocation.target() else { panic!() };
+            let symbol = file.symbol_by_index(symbol).unwrap();
+            if symbol.section_index() != Some(index) {
+                continue;
+            }
+            let start = usize::try_from(symbol.address()).unwrap();
+            let table = &mut data[start..start + usize::try_from(symbol.size()).unwrap()];
+            for (entry, bytes) in table.chunks_mut(8).enumerate() {
+                let place = user.place(u64_at(bytes, 0, file.endian()).cast_signed());
+                facts.insert(format!("entry {entry} of {}: {place}", symbol.name().unwrap()));
+                bytes.fill(0);
+            }
+        }
+    }
 }
 
 fn instructions(file: &File<'_>, code: &[Code], relocated: &[BTreeSet<usize>], facts: &mut BTreeSet<String>) {
