@@ -138,7 +138,7 @@ impl<'d> Btf<'d> {
         match record.kind {
             FIRST_OF_TYPES..=LAST_OF_TYPES | TYPE_MATCHES => return Some(path),
             ENUM_EXISTS | ENUM_VALUE => {
-                let values = at?;
+                let values = at.filter(|found| matches!(found.kind, ENUM | ENUM64))?;
                 let len = if values.kind == ENUM64 { 12 } else { 8 };
                 let name = self.types.u32(values.entry(first, len)?)?;
                 write!(path, ".{}", self.string(name)?).ok()?;

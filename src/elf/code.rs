@@ -238,17 +238,24 @@ impl CodeSection {
             return Err(ElfError::section(section.name, 0, "longer than 4 GiB"));
         }
         let pinned = BitVec::repeat(false, insns.len());
-        Ok(Self {
-            section: index,
-            endian: image.endian,
-            name: String::from_utf8_lossy(section.name).into_owned(),
-            program: Program { insns, subprogs: Vec::new(), pinned },
+        let program = Program { insns, subprogs: Vec::new(), pinned };
+        let name = String::from_utf8_lossy(section.name).into_owned();
+        Ok(Self { section: index, name, ..Self::of_program(program, image.endian) })
+    }
+
+    /// A program without a section.
+    pub(crate) fn of_program(program: Program, endian: Endian) -> Self {
+        Self {
+            section: 0,
+            endian,
+            name: String::new(),
+            program,
             functions: Vec::new(),
             relocations: Vec::new(),
             func: Records::default(),
             line: Records::default(),
             core: Records::default(),
-        })
+        }
     }
 
     /// Notes the relocations, and hides the displacements of the calls among them.

@@ -46,7 +46,8 @@ pub(crate) fn write(image: &Image<'_>) -> Result<Vec<u8>, ElfError> {
         if let Content::Relocs { of, .. } = section.content {
             out.sh_info_section = section_id(of);
         }
-        out.sh_addralign = section.align;
+        // 0 and 1 both mean any; the builder divides by it.
+        out.sh_addralign = section.align.max(1);
         out.sh_entsize = section.entsize;
         out.data = match &section.content {
             _ if index == image.symbol_names => SectionData::String,

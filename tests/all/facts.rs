@@ -201,7 +201,7 @@ fn instructions(file: &File<'_>, code: &[Code], relocated: &[BTreeSet<usize>], f
             let source = if endian == Endianness::Little { insn[1] >> 4 } else { insn[1] & 15 };
             let off = i64::from(u16_at(insn, 2, endian).cast_signed());
             let imm = i64::from(u32_at(insn, 4, endian).cast_signed());
-            let here = slot as i64 + 1;
+            let here = i64::try_from(slot).unwrap() + 1;
             // The table of RFC 9669, sections 4.3 and 5.4.
             let (target, mut rest) = match (insn[0], source) {
                 (0x85, 1) | (0x18, _) if relocated.contains(&slot) => (None, *insn),
