@@ -74,8 +74,12 @@ pub mod bpf;
 pub mod core;
 #[cfg(feature = "elf")]
 pub mod elf;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+#[cfg(feature = "bpf")]
+pub mod passes;
 
 pub use crate::core::{
-    Arena, Branch, CursorMut, Error, Fact, Handle, Inserted, Isa, Linear, List, Map, Marks, Origin, Patch,
-    Target,
+    Arena, Branch, Broken, CursorMut, Error, Fact, Handle, Inserted, Isa, Linear, List, Map, Marks, Origin,
+    Patch, Target,
 };

@@ -1,1 +1,3 @@
+//! The `relinear` command.
+
 fn main() {}

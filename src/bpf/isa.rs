@@ -97,12 +97,11 @@ impl Isa for Bpf {
     }
 
     fn scan(units: &[Insn], over: usize) -> Result<Marks, usize> {
-        let (mut wide, mut branch) = (0, 0);
         let block = &units[..units.len().min(Marks::UNITS)];
-        for (bit, insn) in block.iter().enumerate() {
-            wide |= u64::from(insn.is_wide()) << bit;
-            branch |= (Self::fields(core::slice::from_ref(insn)) as u64) << bit;
-        }
+        let (low, high) = block.split_at(block.len().min(Marks::UNITS / 2));
+        let (low, high) = (pairs(low), pairs(high));
+        let wide = even_bits(low) | even_bits(high) << 32;
+        let branch = even_bits(low >> 1) | even_bits(high >> 1) << 32;
         let inner = wide << 1 | over as u64;
         let cut_short = units.len() <= Marks::UNITS && wide >> (block.len() - 1) != 0;
         if wide & inner != 0 || cut_short {
@@ -112,8 +111,42 @@ impl Isa for Bpf {
     }
 }
 
+/// For each source register and code: bit 0 if the slot begins an `ld_imm64`, bit 1 if it has a
+/// displacement.
+static MARK: [[u8; 256]; 16] = {
+    let mut mark = [[0; 256]; 16];
+    let mut at = 0;
+    while at < 16 * 256 {
+        let (src, code) = (at / 256, at % 256);
+        let has_field = FORM[code] >> 7 != 0 || FORM[code] as usize == src;
+        mark[src][code] = (code == LD_IMM64 as usize) as u8 | (has_field as u8) << 1;
+        at += 1;
+    }
+    mark
+};
+
+/// The marks of up to 32 slots, two bits each, the first slot lowest.
+#[inline]
+fn pairs(slots: &[Insn]) -> u64 {
+    let mark = |insn: &Insn| MARK[usize::from(insn.src() & 15)][usize::from(insn.code)];
+    slots.iter().rev().fold(0, |pairs, insn| pairs << 2 | u64::from(mark(insn)))
+}
+
+/// The bits of even number, moved together.
+#[inline]
+const fn even_bits(pairs: u64) -> u64 {
+    let bits = pairs & 0x5555_5555_5555_5555;
+    let bits = (bits | bits >> 1) & 0x3333_3333_3333_3333;
+    let bits = (bits | bits >> 2) & 0x0f0f_0f0f_0f0f_0f0f;
+    let bits = (bits | bits >> 4) & 0x00ff_00ff_00ff_00ff;
+    let bits = (bits | bits >> 8) & 0x0000_ffff_0000_ffff;
+    (bits | bits >> 16) & 0xffff_ffff
+}
+
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
     use crate::bpf::opcode::{ALU64, CALL_KFUNC, DIV, MOV, SIGNED};
 
@@ -165,6 +198,31 @@ mod tests {
             Insn::exit(),
         ] {
             assert_eq!(Bpf::fields(&[insn]), 0);
+        }
+    }
+
+    #[test]
+    fn scanning_at_once_marks_what_scanning_one_by_one_does() {
+        let mut units = Vec::new();
+        for code in 0..=255 {
+            for src in [0, 1, 2, 4, 5] {
+                units.push(Insn::new(code, 0, src, 1, 1));
+                if code == LD_IMM64 {
+                    units.push(Insn::default());
+                }
+            }
+        }
+        for start in 0..units.len() {
+            for len in [1, 2, 7, 8, 9, 63, 64, 65, 66, 200] {
+                let units = &units[start..(start + len).min(units.len())];
+                for over in 0..2 {
+                    assert_eq!(
+                        Bpf::scan(units, over),
+                        Marks::scan::<Bpf>(units, over),
+                        "{start} {len} {over}"
+                    );
+                }
+            }
         }
     }
 }

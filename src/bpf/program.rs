@@ -17,3 +17,8 @@ pub struct Program {
     /// CO-RE record). A pass leaves such an instruction as it stands, or deletes it.
     pub pinned: BitVec,
 }
+
+/// Whether a loader will rewrite the instruction at a slot.
+pub(crate) fn is_pinned(program: &Program, at: u32) -> bool {
+    program.pinned.get(at as usize).is_some_and(|pinned| *pinned)
+}

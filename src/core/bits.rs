@@ -41,6 +41,19 @@ impl<'a> Bits<'a> {
         self.words[at / WORD] |= 1 << (at % WORD);
     }
 
+    /// Sets the bits from `at` on that are set in `word`.
+    #[inline]
+    pub(super) fn set_word(&mut self, at: usize, word: u64) {
+        if word == 0 {
+            return;
+        }
+        self.words[at / WORD] |= word << (at % WORD);
+        let over = word.unbounded_shr(u64::BITS - (at % WORD) as u32);
+        if over != 0 {
+            self.words[at / WORD + 1] |= over;
+        }
+    }
+
     pub(super) fn fill(&mut self, range: Range<usize>, value: bool) {
         BitSlice::<u64, Lsb0>::from_slice_mut(&mut self.words)[range].fill(value);
     }

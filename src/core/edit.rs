@@ -1,8 +1,12 @@
 //! The five edits: replace, prepend (on every way in, or on the way from above), append, delete.
 
+use super::bits::WORD;
 use super::list::{Chain, MAX_RUNS, Run, RunId, Site, to_u32};
 use super::slots::Slot;
-use super::{Error, Fact, Handle, Inserted, Isa, List, Patch, Target};
+use super::{Error, Fact, Handle, Inserted, Isa, List, Marks, Patch, Target};
+
+/// A patch of fewer units is scanned an instruction at a time: fast scans have a cost of their own.
+const SHORT: usize = 16;
 
 /// A patch may ask for this many labels.
 const MAX_LABELS: usize = 2;
@@ -216,15 +220,14 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         let len = patch.units.len();
         self.inserted.extend_from_slice_copy(patch.units);
         self.aux.resize(start + len, A::default());
-        let (mut unit, mut branches) = (0, false);
-        while unit < len {
-            let rest = &patch.units[unit..];
-            let insn = I::len(rest).ok_or(Error::BadPatchInsn { unit: to_u32(unit) })?;
-            for inner in unit + 1..unit + insn {
-                self.inner.set(start + inner);
-            }
-            branches |= I::fields(&rest[..insn]) != 0;
-            unit += insn;
+        let (mut over, mut branches) = (0, false);
+        for at in (0..len).step_by(WORD) {
+            let marks = if len < SHORT { Marks::scan::<I> } else { I::scan };
+            let marks = marks(&patch.units[at..], over)
+                .map_err(|unit| Error::BadPatchInsn { unit: to_u32(at + unit) })?;
+            self.inner.set_word(start + at, marks.inner);
+            branches |= marks.branch != 0;
+            over = marks.over;
         }
         let mut placed = Placed { start: to_u32(start), len: to_u32(len), labels: Labels::default() };
         if let Fact::MoveTo(unit) = patch.fact

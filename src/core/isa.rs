@@ -70,6 +70,7 @@ impl Marks {
     /// # Errors
     ///
     /// The unit that begins no whole instruction.
+    #[inline]
     pub fn scan<I: Isa>(units: &[I::Unit], over: usize) -> Result<Self, usize> {
         let mut marks = Self { inner: Self::below(over), branch: 0, over: 0 };
         let end = units.len().min(Self::UNITS);
@@ -85,6 +86,7 @@ impl Marks {
     }
 
     /// The bits below `bit`.
+    #[inline]
     const fn below(bit: usize) -> u64 {
         if bit < Self::UNITS { (1 << bit) - 1 } else { !0 }
     }

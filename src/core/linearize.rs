@@ -58,10 +58,10 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     /// # Errors
     ///
     /// [`Error::BranchOutside`], [`Error::BranchIntoInsn`], [`Error::DeletedTail`],
-    /// [`Error::OutOfRange`] for a live branch that has no place to go; [`Error::NoSuchInsn`] for
+    /// [`Error::OutOfRange`] for the first live branch that has no place to go; [`Error::NoSuchInsn`] for
     /// one with a target that is a handle of another list; [`Error::OutOfMemory`]. `out` is empty then.
     pub fn linearize_into(&self, out: &mut Linear<I::Unit, A>) -> Result<(), Error> {
-        let mut sweep = Sweep { list: self, out };
+        let mut sweep = Sweep { list: self, out, fault: None };
         let result = sweep.run();
         if result.is_err() {
             sweep.clear();
@@ -77,6 +77,8 @@ const SLACK: usize = 4;
 struct Sweep<'l, 'a, I: Isa, A> {
     list: &'l List<'a, I, A>,
     out: &'l mut Linear<I::Unit, A>,
+    /// The first branch, in the order of the output, that has no place to go.
+    fault: Option<(u32, Error)>,
 }
 
 impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
@@ -85,8 +87,9 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
         self.reserve()?;
         self.lay_out();
         self.settle_aliases();
-        self.fix_original_branches()?;
-        self.fix_noted_branches()
+        self.fix_original_branches();
+        self.fix_noted_branches();
+        self.fault.map_or(Ok(()), |(_, error)| Err(error))
     }
 
     fn clear(&mut self) {
@@ -125,37 +128,35 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
     /// Original code: untouched stretches as blocks, and what was edited or deleted between them.
     fn lay_out(&mut self) {
         let (list, end) = (self.list, self.list.original.len());
+        let touched = list.edited.words().iter().zip(list.dead.words());
         let mut at = 0;
-        while at < end {
-            let touched = self.next_touched(at);
-            self.copy_original(at..touched);
-            if touched == end {
-                break;
-            }
-            let handle = Handle::new(to_u32(touched));
-            at = touched + list.len_at(handle);
-            if list.edited.get(touched) {
-                self.weave(handle);
-            } else {
-                self.out.map.labels.resize(at, to_u32(self.out.units.len()));
+        for (word, (edited, dead)) in touched.take(end.div_ceil(WORD)).enumerate() {
+            for touched in (Ones { bits: edited | dead, base: word * WORD }) {
+                if touched >= end {
+                    break;
+                }
+                if touched >= at {
+                    self.copy_original(at..touched);
+                    at = self.touch(touched);
+                }
             }
         }
+        self.copy_original(at..end);
         self.weave(list.end());
         self.out.map.new_len = self.position();
     }
 
-    /// The first original unit from `from` on that was edited or deleted, or the end.
+    /// An original instruction that was edited or deleted. Returns where the next one begins.
     #[inline]
-    fn next_touched(&self, from: usize) -> usize {
-        let (edited, dead) = (self.list.edited.words(), self.list.dead.words());
-        let mut word = from / WORD;
-        let mut touched = (edited[word] | dead[word]) & (!0 << (from % WORD));
-        // The end is dead, so the search ends there at the latest.
-        while touched == 0 {
-            word += 1;
-            touched = edited[word] | dead[word];
+    fn touch(&mut self, at: usize) -> usize {
+        let handle = Handle::new(to_u32(at));
+        let next = at + self.list.len_at(handle);
+        if self.list.edited.get(at) {
+            self.weave(handle);
+        } else {
+            self.out.map.labels.resize(next, to_u32(self.out.units.len()));
         }
-        word * WORD + touched.trailing_zeros() as usize
+        next
     }
 
     #[inline]
@@ -265,11 +266,16 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
         }
     }
 
-    /// Whether nothing was done to the instructions of a run.
+    /// Whether all of a run is to be laid out as it stands.
     #[inline]
     fn is_clean(&self, run: &Run) -> bool {
+        let (edited, dead) = (&self.list.edited, &self.list.dead);
+        if !self.list.nested {
+            // Then only labels are dead.
+            return !dead.get(run.start.at());
+        }
         let range = run.start.at()..run.end as usize;
-        !self.list.nested || !self.list.edited.any(range.clone()) && !self.list.dead.any(range)
+        !edited.any(range.clone()) && !dead.any(range)
     }
 
     /// The units of a run from `start` on.
@@ -286,10 +292,12 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
             }
         }
         copy_short(units, &list.inserted, inserted.clone());
-        copy_short(aux, &list.aux, range);
-        for (at, label) in map.inserted[inserted].iter_mut().enumerate() {
-            *label = new + to_u32(at);
+        if size_of::<A>() == 0 {
+            aux.resize(units.len(), A::default());
+        } else {
+            copy_short(aux, &list.aux, range);
         }
+        number(&mut map.inserted[inserted], new);
     }
 
     /// An instruction inserted for `anchor`, or the anchor itself. Returns where it is, or would be.
@@ -341,51 +349,57 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
     }
 
     /// Branches of original instructions that nothing was done to: each is at its label.
-    fn fix_original_branches(&mut self) -> Result<(), Error> {
+    fn fix_original_branches(&mut self) {
         let list = self.list;
         let words = list.base as usize / WORD;
         let branch = list.branch.bits.words()[..words].iter();
         let touched = list.edited.words().iter().zip(list.dead.words());
         for (word, (branch, (edited, dead))) in branch.zip(touched).enumerate() {
             for at in (Ones { bits: branch & !edited & !dead, base: word * WORD }) {
-                self.fix_branch(Handle::new(to_u32(at)), self.out.map.labels[at])?;
+                self.fix_branch(Handle::new(to_u32(at)), self.out.map.labels[at]);
             }
         }
-        Ok(())
     }
 
-    fn fix_noted_branches(&mut self) -> Result<(), Error> {
+    fn fix_noted_branches(&mut self) {
         for noted in 0..self.out.branches.len() {
             let (at, from) = self.out.branches[noted];
-            self.fix_branch(at, from)?;
+            self.fix_branch(at, from);
         }
-        Ok(())
     }
 
     /// Makes the branch whose units were at `at` and are at `from` lead to its target.
     #[inline]
-    fn fix_branch(&mut self, at: Handle, from: u32) -> Result<(), Error> {
+    fn fix_branch(&mut self, at: Handle, from: u32) {
         let list = self.list;
         let Linear { units, map, .. } = &mut *self.out;
         let insn = &mut units[from as usize..][..list.len_at(at)];
         for field in 0..I::fields(insn) {
-            let to = match list.target_of(at, insn, field) {
+            let target = list.target_of(at, insn, field);
+            let to = match target {
                 Ok(target) if !list.inner.get(target.at()) => map.new_of_handle(target),
                 _ => None,
             };
             let Some(to) = to.filter(|&to| to < map.new_len) else {
-                return Err(nowhere_to_go(list, map, at, from, list.target_of(at, insn, field)));
+                let error = nowhere_to_go(list, map, from, target);
+                return self.fail(from, error);
             };
             let displacement = i64::from(to) - i64::from(from) - I::base(insn, field);
             let range = I::range(insn, field);
             if !range.contains(&displacement) {
                 let (min, max) = (*range.start(), *range.end());
                 let origin = map.origin(from).position();
-                return Err(Error::OutOfRange { origin, from, to, displacement, min, max });
+                return self.fail(from, Error::OutOfRange { origin, from, to, displacement, min, max });
             }
             I::write(insn, field, displacement);
         }
-        Ok(())
+    }
+
+    #[cold]
+    fn fail(&mut self, from: u32, error: Error) {
+        if self.fault.is_none_or(|(first, _)| from < first) {
+            self.fault = Some((from, error));
+        }
     }
 }
 
@@ -394,14 +408,13 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
 fn nowhere_to_go<I: Isa, A>(
     list: &List<'_, I, A>,
     map: &Map,
-    at: Handle,
     from: u32,
     target: Result<Handle, i64>,
 ) -> Error {
     let origin = map.origin(from).position();
     match target {
         Err(target) => Error::BranchOutside { origin, target },
-        Ok(target) if at.index() < list.base && list.inner.get(target.at()) => {
+        Ok(target) if list.inner.get(target.at()) => {
             Error::BranchIntoInsn { origin, target: i64::from(target.index()) }
         }
         Ok(target) if list.is_insn(target) => Error::DeletedTail { origin, target },
@@ -420,5 +433,21 @@ fn copy_short<T: Copy>(to: &mut Vec<T>, from: &[T], range: Range<usize>) {
             to.truncate(len);
         }
         _ => to.extend_from_slice(&from[range]),
+    }
+}
+
+/// Labels inserted units that go to `new` and on. Few of them are done without a loop.
+#[inline]
+fn number(labels: &mut [u32], new: u32) {
+    if labels.len() <= SLACK {
+        for at in 0..SLACK {
+            if let Some(label) = labels.get_mut(at) {
+                *label = new + to_u32(at);
+            }
+        }
+        return;
+    }
+    for (at, label) in labels.iter_mut().enumerate() {
+        *label = new + to_u32(at);
     }
 }

@@ -2,6 +2,7 @@
 
 mod arena;
 mod bits;
+mod check;
 mod cursor;
 mod edit;
 mod error;
@@ -15,6 +16,7 @@ mod slots;
 mod walk;
 
 pub use arena::Arena;
+pub use check::Broken;
 pub use cursor::CursorMut;
 pub use error::Error;
 pub use handle::Handle;

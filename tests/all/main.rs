@@ -2,9 +2,21 @@
 
 #[cfg(feature = "bpf")]
 mod asm;
+#[cfg(feature = "bpf")]
+mod cfg;
+#[cfg(feature = "fuzzing")]
+mod edits;
 #[cfg(feature = "elf")]
 mod elf;
 #[cfg(feature = "bpf")]
 mod encoding;
 #[cfg(feature = "elf")]
 mod facts;
+#[cfg(all(feature = "bpf", target_os = "linux"))]
+mod kernel;
+#[cfg(all(feature = "bpf", target_os = "linux"))]
+mod liveness;
+#[cfg(all(feature = "bpf", target_os = "linux"))]
+mod passes;
+#[cfg(feature = "bpf")]
+mod random;

@@ -1,0 +1,198 @@
+//! [`List::check`]: whether the invariants of a list hold, by the numbers that `list.rs` gives them.
+
+use alloc::vec;
+use core::fmt;
+
+use super::list::{Chain, to_u32};
+use super::slots::Slot;
+use super::{Handle, Isa, List};
+
+/// An invariant of a [`List`] that does not hold: a bug in this crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken {
+    invariant: u8,
+    at: u32,
+}
+
+impl Broken {
+    /// The number of the invariant, as at the head of `src/core/list.rs`.
+    #[must_use]
+    pub const fn invariant(self) -> u8 {
+        self.invariant
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invariant {} of the list does not hold at {}", self.invariant, self.at)
+    }
+}
+
+impl core::error::Error for Broken {}
+
+/// That `holds`, or else that invariant `invariant` is broken at the handle index `at`.
+fn ensure(holds: bool, invariant: u8, at: usize) -> Result<(), Broken> {
+    if holds { Ok(()) } else { Err(Broken { invariant, at: to_u32(at) }) }
+}
+
+impl<I: Isa, A> List<'_, I, A> {
+    /// Whether every invariant of the list holds. For tests: a broken one is a bug in this crate, and no
+    /// edit can bring it about.
+    ///
+    /// O(units + inserted units), and it allocates.
+    ///
+    /// # Errors
+    ///
+    /// The first invariant found broken.
+    pub fn check(&self) -> Result<(), Broken> {
+        self.check_columns()?;
+        self.check_runs()?;
+        self.check_insns()?;
+        self.check_dead()?;
+        self.check_slots()?;
+        self.check_chains()?;
+        self.check_targets()
+    }
+
+    fn len(&self) -> usize {
+        self.base as usize + self.inserted.len()
+    }
+
+    /// Every handle index of an instruction, or of what can be taken for one: a label, the end.
+    fn insns(&self) -> impl Iterator<Item = usize> + '_ {
+        let units = self.original.len();
+        (0..=units).chain(self.base as usize..self.len()).filter(|&at| !self.inner.get(at))
+    }
+
+    fn check_columns(&self) -> Result<(), Broken> {
+        let len = self.len();
+        let bits = [&self.inner, &self.branch.bits, &self.dead, &self.edited, &self.heads.bits];
+        for column in bits {
+            for at in len..column.words().len() * 64 {
+                ensure(!column.get(at), 1, at)?;
+            }
+        }
+        ensure(self.aux.len() == len, 1, len)
+    }
+
+    /// Runs follow one another and divide into instructions.
+    fn check_runs(&self) -> Result<(), Broken> {
+        let (mut ended, mut heads) = (self.base, 0);
+        for (id, run) in self.runs.iter().enumerate() {
+            let (start, end) = (run.start.index(), run.end);
+            ensure(ended == start && start < end && end as usize <= self.len(), 3, id)?;
+            let whole = !self.inner.get(start as usize) && !self.inner.get(end as usize);
+            ensure(whole && self.heads.bits.get(start as usize), 3, id)?;
+            ensure(self.heads.rank(start as usize) == id, 3, id)?;
+            ensure(run.anchor < run.start && !self.inner.get(run.anchor.at()), 5, id)?;
+            ended = end;
+        }
+        for at in 0..self.len() {
+            heads += usize::from(self.heads.bits.get(at));
+        }
+        ensure(heads == self.runs.len() && ended as usize == self.len(), 3, heads)
+    }
+
+    /// `inner` and `branch` say what the instruction set does.
+    fn check_insns(&self) -> Result<(), Broken> {
+        for at in 0..self.len() {
+            if at >= self.original.len() && at < self.base as usize {
+                let set = self.inner.get(at) || self.branch.bits.get(at);
+                ensure(!set, 1, at)?;
+            } else if self.inner.get(at) {
+                ensure(at != 0 && at != self.base as usize && !self.branch.bits.get(at), 1, at)?;
+            } else if !self.may_be_label(at) {
+                let insn = self.units(Handle::new(to_u32(at)));
+                ensure(I::len(insn) == Some(insn.len()), 1, at)?;
+                ensure(self.branch.bits.get(at) == (I::fields(insn) != 0), 1, at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the unit at `at` may be one that a patch asked for as a label, which is no instruction.
+    fn may_be_label(&self, at: usize) -> bool {
+        if at < self.base as usize || !self.dead.get(at) {
+            return false;
+        }
+        let run = self.run(self.run_of(Handle::new(to_u32(at))));
+        run.end == run.start.index() + 1
+    }
+
+    fn check_dead(&self) -> Result<(), Broken> {
+        for at in self.insns() {
+            let dead = self.dead.get(at);
+            for unit in at..at + self.len_at(Handle::new(to_u32(at))) {
+                ensure(self.dead.get(unit) == dead, 2, unit)?;
+            }
+        }
+        for at in self.original.len()..self.base as usize {
+            ensure(self.dead.get(at), 2, at)?;
+        }
+        Ok(())
+    }
+
+    /// Every site is named by one slot, and its body is the start of a run of that kind.
+    fn check_slots(&self) -> Result<(), Broken> {
+        let mut named = vec![false; self.sites.len()];
+        for at in (0..self.len()).filter(|&at| self.edited.get(at)) {
+            let handle = Handle::new(to_u32(at));
+            ensure(self.is_insn(handle), 4, at)?;
+            if let Slot::Site(site) = self.slots.get(at) {
+                ensure(named.get(site as usize) == Some(&false), 4, at)?;
+                named[site as usize] = true;
+            }
+            if let Some(body) = self.site(handle).and_then(|site| site.body) {
+                let run = self.run(self.run_of(body));
+                ensure(run.start == body && run.chain() == Chain::Body && run.anchor == handle, 6, at)?;
+            }
+        }
+        let unnamed = named.iter().position(|&named| !named);
+        ensure(unnamed.is_none(), 4, unnamed.unwrap_or(0))
+    }
+
+    fn check_chains(&self) -> Result<(), Broken> {
+        let mut hung = vec![false; self.runs.len()];
+        for at in self.insns() {
+            let Some(site) = self.site(Handle::new(to_u32(at))) else { continue };
+            for (chain, last) in [(Chain::Fall, site.fall), (Chain::Pre, site.pre), (Chain::Post, site.post)]
+            {
+                let Some(last) = last else { continue };
+                let mut id = last;
+                loop {
+                    ensure(id.0.at() < self.runs.len(), 5, at)?;
+                    id = self.run(id).next();
+                    let run = self.runs.get(id.0.at()).ok_or(Broken { invariant: 5, at: to_u32(at) })?;
+                    let own = match run.chain() {
+                        Chain::Body => Chain::Post,
+                        chain => chain,
+                    };
+                    ensure(run.anchor.at() == at && own == chain && !hung[id.0.at()], 5, at)?;
+                    hung[id.0.at()] = true;
+                    if id == last {
+                        break;
+                    }
+                }
+            }
+        }
+        let loose = hung.iter().position(|&hung| !hung);
+        ensure(loose.is_none(), 5, loose.unwrap_or(0))
+    }
+
+    fn check_targets(&self) -> Result<(), Broken> {
+        let mut branches = 0;
+        for at in (self.base as usize..self.len()).filter(|&at| self.branch.bits.get(at)) {
+            ensure(self.branch.rank(at) == branches, 7, at)?;
+            let own = self.targets.get(branches * I::MAX_FIELDS..(branches + 1) * I::MAX_FIELDS);
+            let own = own.ok_or(Broken { invariant: 7, at: to_u32(at) })?;
+            let fields = I::fields(self.units(Handle::new(to_u32(at))));
+            for (field, target) in own.iter().enumerate() {
+                let fits =
+                    target.is_none_or(|target| target.at() < self.len() && !self.inner.get(target.at()));
+                ensure(fits && target.is_some() == (field < fields), 7, at)?;
+            }
+            branches += 1;
+        }
+        ensure(self.targets.len() == branches * I::MAX_FIELDS, 7, self.targets.len())
+    }
+}

@@ -1,0 +1,213 @@
+//! [`check`]: makes the edits of a case to a list and to the model, and compares after each.
+
+use core::cell::RefCell;
+use std::thread_local;
+
+use super::TestCase;
+use super::case::{Edit, Pass, Pick, Picked, Step};
+use super::mirror::{Mirror, ToyLinear, ToyList};
+use super::model::{Id, Kind};
+use crate::{Arena, CursorMut, Error, Handle, Inserted, Origin, Patch};
+
+thread_local! {
+    /// One for all cases, so that what a case leaves behind is there for the next to trip over.
+    static SCRATCH: RefCell<(Arena, ToyLinear)> = RefCell::default();
+}
+
+/// Makes the edits of a case, and compares a list with the model after each one and at the end.
+///
+/// # Panics
+///
+/// If they disagree.
+pub fn check(case: &TestCase) {
+    SCRATCH.with_borrow_mut(|(arena, out)| {
+        arena.reset();
+        let program = case.program();
+        check_against_model(case, &program, arena, out);
+        check_again(arena, out);
+        check_undone(case, &program, arena);
+    });
+}
+
+fn check_against_model(case: &TestCase, program: &[u16], arena: &Arena, out: &mut ToyLinear) {
+    let mut list = ToyList::with_aux(arena, program, &case.facts).unwrap();
+    let mut mirror = Mirror::new(program, &case.facts);
+    mirror.compare(&list);
+    for pass in &case.passes {
+        match pass {
+            Pass::Edits(edits) => {
+                for edit in edits {
+                    make(edit, &mut list, &mut mirror);
+                    mirror.compare(&list);
+                }
+            }
+            Pass::Cursor(steps) => run_cursor(steps, &mut list, &mut mirror),
+        }
+        _ = mirror.linearize(&list, out);
+    }
+    // Branches that have no place to go are deleted, until there is an output to compare.
+    while let Err(branch) = mirror.linearize(&list, out) {
+        let handle = mirror.name(branch);
+        mirror.delete(branch, || list.delete(handle));
+    }
+}
+
+fn make(edit: &Edit, list: &mut ToyList<'_>, mirror: &mut Mirror) {
+    let id = match pick(edit.at, mirror) {
+        Ok(id) => id,
+        Err(stray) => return refuse_stray(stray, list),
+    };
+    let handle = mirror.name(id);
+    match &edit.insert {
+        None => _ = mirror.delete(id, || list.delete(handle)),
+        Some((kind, draft)) => {
+            let patch = draft.patch(&mirror.model);
+            mirror.edit(*kind, id, &patch, |patch| insert(list, *kind, handle, patch));
+        }
+    }
+}
+
+/// Makes the edit that `kind` stands for.
+pub(super) fn insert(
+    list: &mut ToyList<'_>,
+    kind: Kind,
+    handle: Handle,
+    patch: Patch<'_, u16>,
+) -> Result<Inserted, Error> {
+    match kind {
+        Kind::Replace => list.replace(handle, patch),
+        Kind::Prepend => list.prepend(handle, patch),
+        Kind::PrependFallthrough => list.prepend_fallthrough(handle, patch),
+        Kind::Append => list.append(handle, patch),
+    }
+}
+
+/// The instruction picked, or else a handle that names none.
+fn pick(pick: Pick, mirror: &Mirror) -> Result<Id, Handle> {
+    match pick.among(&mirror.model) {
+        Picked::Insn(id) => Ok(id),
+        Picked::Any(index) => mirror.id(Handle::new(index)).ok_or(Handle::new(index)),
+    }
+}
+
+/// A handle that no edit gave out may not do anything.
+fn refuse_stray(stray: Handle, list: &mut ToyList<'_>) {
+    assert_eq!(list.insn(stray), None, "{stray} names no instruction");
+    assert_eq!(list.target(stray, 0), None, "{stray} names no instruction");
+    assert_eq!(list.aux(stray), None, "{stray} names no instruction");
+    _ = list.next(stray);
+    for kind in [Kind::Replace, Kind::Prepend, Kind::PrependFallthrough, Kind::Append] {
+        let refused = insert(list, kind, stray, Patch::new(&[1]));
+        assert!(matches!(refused, Err(Error::NoSuchInsn(_) | Error::Deleted(_))), "{kind:?} at {stray}");
+    }
+    assert!(list.delete(stray).is_err(), "{stray} can be deleted");
+}
+
+fn run_cursor(steps: &[Step], list: &mut ToyList<'_>, mirror: &mut Mirror) {
+    let mut here = Here { current: mirror.model.live().first().copied(), known: mirror.model.ids() };
+    let mut cursor = list.cursor_mut();
+    for step in steps {
+        here.step(step, &mut cursor, mirror);
+        let name = here.current.map(|id| mirror.name(id));
+        assert_eq!(cursor.current(), name, "where the cursor stands after {step:?}");
+        assert_eq!(cursor.insn(), here.current.and_then(|id| mirror.model.units(id)), "what it stands on");
+        mirror.compare(cursor.list());
+    }
+}
+
+/// Where a cursor should stand.
+struct Here {
+    current: Option<Id>,
+    /// How many instructions there were when it came there.
+    known: usize,
+}
+
+impl Here {
+    fn step(&mut self, step: &Step, cursor: &mut CursorMut<'_, '_, super::Toy, u8>, mirror: &mut Mirror) {
+        let at = self.current.unwrap_or(mirror.model.end());
+        match step {
+            Step::Next => {
+                cursor.move_next();
+                self.arrive(self.current.and_then(|id| mirror.model.next(id)), mirror);
+            }
+            Step::Past => {
+                cursor.move_past();
+                let mut next = self.current;
+                loop {
+                    next = next.and_then(|id| mirror.model.next(id));
+                    if next.is_none_or(|id| id < self.known) {
+                        break;
+                    }
+                }
+                self.arrive(next, mirror);
+            }
+            Step::Goto(to) => match pick(*to, mirror) {
+                Ok(id) => {
+                    cursor.goto(mirror.name(id)).unwrap();
+                    let live = mirror.model.units(id).is_some();
+                    self.arrive(if live { Some(id) } else { mirror.model.next(id) }, mirror);
+                }
+                Err(stray) => refuse_stray(stray, cursor.list()),
+            },
+            Step::Remove => {
+                if mirror.delete(at, || cursor.remove_current()) {
+                    self.arrive(mirror.model.next(at), mirror);
+                }
+            }
+            Step::Insert(kind, draft) => {
+                let patch = draft.patch(&mirror.model);
+                mirror.edit(*kind, at, &patch, |patch| match kind {
+                    Kind::Replace => cursor.replace_current(patch),
+                    Kind::Prepend => cursor.insert_before(patch),
+                    Kind::PrependFallthrough => cursor.insert_before_fallthrough(patch),
+                    Kind::Append => cursor.insert_after(patch),
+                });
+            }
+            Step::Elsewhere(edit) => make(edit, cursor.list(), mirror),
+        }
+    }
+
+    fn arrive(&mut self, current: Option<Id>, mirror: &Mirror) {
+        *self = Self { current, known: mirror.model.ids() };
+    }
+}
+
+/// A program that nothing is done to comes out as it went in, and so do its positions.
+fn check_again(arena: &Arena, out: &mut ToyLinear) {
+    let program = out.units.clone();
+    let list = ToyList::with_aux(arena, &program, &[]).unwrap();
+    list.linearize_into(out).unwrap();
+    assert_same(&program, out);
+}
+
+/// Deleting all that was inserted gives the program back.
+fn check_undone(case: &TestCase, program: &[u16], arena: &Arena) {
+    let mut list = ToyList::with_aux(arena, program, &case.facts).unwrap();
+    let mut mirror = Mirror::new(program, &case.facts);
+    let originals = mirror.model.ids();
+    let plain = list.linearize();
+    let edits =
+        case.passes.iter().flat_map(|pass| if let Pass::Edits(edits) = pass { &edits[..] } else { &[] });
+    for edit in edits {
+        if matches!(edit.insert, Some((Kind::Prepend | Kind::PrependFallthrough | Kind::Append, _))) {
+            make(edit, &mut list, &mut mirror);
+        }
+    }
+    for id in originals..mirror.model.ids() {
+        list.delete(mirror.name(id)).unwrap();
+    }
+    match (plain, list.linearize()) {
+        (Ok(_), Ok(out)) => assert_same(program, &out),
+        (plain, undone) => assert_eq!(undone.err(), plain.err(), "the error of the program itself"),
+    }
+}
+
+fn assert_same(program: &[u16], out: &ToyLinear) {
+    assert_eq!(out.units, program, "the program");
+    assert_eq!(out.map.old_len(), out.map.new_len(), "its length");
+    for at in 0..out.map.new_len() {
+        assert_eq!(out.map.new_of(at), at, "new position");
+        assert_eq!(out.map.position_of(at), Some(at), "own new position");
+        assert_eq!(out.map.origin(at), Origin::Original(at), "origin");
+    }
+}

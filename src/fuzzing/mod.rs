@@ -1,0 +1,14 @@
+//! Naive models, and the checks that hold this crate against them.
+//!
+//! The fuzz targets and `cargo test` run the same checks, which panic where the crate and the model
+//! disagree. Nothing here is of use to a program that edits programs.
+
+mod case;
+mod edits;
+mod mirror;
+mod model;
+mod toy;
+
+pub use case::TestCase;
+pub use edits::check;
+pub use toy::Toy;

@@ -1,0 +1,71 @@
+//! [`Toy`]: a small instruction set with all that makes moving code hard.
+//!
+//! An instruction is one to three 16-bit units, with up to two displacement fields. The low byte of its
+//! first unit says what it is:
+//!
+//! | bits | meaning |
+//! | --- | --- |
+//! | 0-1 | its units; 0 is no instruction |
+//! | 2-3 | its fields, at most two, and one in a single unit |
+//! | 4 | narrow: displacements are in -8..=7, not those of an `i8` |
+//! | 5 | displacements count from its end, not from its start |
+//! | 6-7 | payload |
+//!
+//! The first displacement is the high byte of the first unit, the second that of the last.
+
+use core::ops::RangeInclusive;
+
+use crate::Isa;
+
+/// The instruction set. A value of it is never needed.
+#[derive(Debug)]
+pub enum Toy {}
+
+const NARROW: u16 = 1 << 4;
+const FROM_END: u16 = 1 << 5;
+
+impl Toy {
+    /// The same first unit, in its wide form.
+    pub(super) const fn widen(first: u16) -> u16 {
+        first & !NARROW
+    }
+}
+
+fn unit_of(insn: &[u16], field: usize) -> usize {
+    if field == 0 { 0 } else { insn.len() - 1 }
+}
+
+impl Isa for Toy {
+    type Unit = u16;
+
+    const MAX_FIELDS: usize = 2;
+
+    fn len(units: &[u16]) -> Option<usize> {
+        let len = usize::from(units.first()? & 3);
+        (1..=units.len()).contains(&len).then_some(len)
+    }
+
+    fn fields(insn: &[u16]) -> usize {
+        usize::from(insn[0] >> 2 & 3).min(insn.len()).min(2)
+    }
+
+    fn base(insn: &[u16], _: usize) -> i64 {
+        if insn[0] & FROM_END == 0 { 0 } else { insn.len().try_into().unwrap_or(0) }
+    }
+
+    fn read(insn: &[u16], field: usize) -> i64 {
+        let [high, _] = insn[unit_of(insn, field)].to_be_bytes();
+        i64::from(high.cast_signed())
+    }
+
+    fn range(insn: &[u16], _: usize) -> RangeInclusive<i64> {
+        if insn[0] & NARROW == 0 { -128..=127 } else { -8..=7 }
+    }
+
+    fn write(insn: &mut [u16], field: usize, displacement: i64) {
+        let unit = &mut insn[unit_of(insn, field)];
+        let [_, low] = unit.to_be_bytes();
+        let [.., high] = displacement.to_be_bytes();
+        *unit = u16::from_be_bytes([high, low]);
+    }
+}

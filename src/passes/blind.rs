@@ -1,0 +1,261 @@
+//! Constant blinding: no constant of the program stands in its code.
+//!
+//! An attacker who chooses the constants of a program chooses bytes of machine code. So each
+//! constant is replaced by two random halves, which an exclusive or joins in a register at run time.
+//! That goes for arithmetic (but not shifts), conditional jumps, `ld_imm64` and stores; the sequences
+//! are those of the kernel's `bpf_jit_blind_insn`. Two ways to find the register:
+//!
+//! - a *hidden* one that programs cannot name, as the kernel does ([`Options::hidden`]). The result
+//!   is what a verifier has accepted already, never to be verified again;
+//! - one that is *free* at the instruction, so that a verifier accepts the result. Where none is, one
+//!   is spilled to stack that the subprogram does not use. A move into a register needs no other.
+//!
+//! What has to stay as it is for a verifier or a loader is left, and counted in the [`Report`]:
+//! pinned instructions, and 64-bit comparisons with zero, which make a pointer known not to be null
+//! only if they have that form. Maps, kernel variables and functions that an `ld_imm64` names are no
+//! constants of the program; with a hidden register they are addresses by now, and are blinded, all
+//! but functions.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::Error;
+use super::scratch::Scratch;
+use crate::bpf::opcode::{
+    ADD, ALU, ALU64, AND, DIV, DW, FRAME_POINTER, JEQ, JMP, JMP32, JNE, LD, LD_FUNC, LD_NUMBER, LSH,
+    MAY_GOTO, MEM, MOD, MOV, MUL, OR, ST, SUB, X, XOR,
+};
+use crate::bpf::{Bpf, Insn, MAX_STACK, Program, is_pinned};
+use crate::core::{Branch, Handle, List, Patch, Target};
+
+/// What [`run`] is to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Where the random halves start: the same seed gives the same program.
+    pub seed: u64,
+    /// The register to join halves in, one that no program may name: 11 in kernels up to 6.18
+    /// ([`AX`](crate::bpf::opcode::AX)), 12 in some later ones. `None`: find one that is free.
+    pub hidden: Option<u8>,
+    /// The bytes of stack that all frames of the program may have together, spilled registers
+    /// included: at most 512. Where code outside of the program is in the same chains of calls, what
+    /// it uses has to be taken off; 0 forbids spills.
+    pub stack: u16,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { seed: 0, hidden: None, stack: MAX_STACK }
+    }
+}
+
+/// What [`run`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Report {
+    /// Instructions whose constants are hidden now.
+    pub blinded: u32,
+    /// How many of these had to spill a register.
+    pub spilled: u32,
+    /// Left, as a loader rewrites them.
+    pub pinned: u32,
+    /// Left, as they may tell a verifier that a pointer is not null.
+    pub null_checks: u32,
+    /// Jumps left, as no register is free. A spilled one would have to be restored on both ways.
+    pub jumps_without_register: u32,
+    /// Left, as no register is free, and none could be spilled.
+    pub without_register: u32,
+    /// Left, as they were inserted or replaced by an earlier pass and it is not known what is free there.
+    pub edited: u32,
+}
+
+/// Blinds the constants of a program.
+///
+/// With a hidden register the whole list is blinded, code that earlier passes inserted included.
+/// Without one, only instructions of `program` that still stand as they were. Earlier passes may have
+/// deleted code that control does not reach and folded branches ([`dce`](super::dce)); what they
+/// inserted must not pass a value to later code in a register that is not live in `program`.
+///
+/// O(slots of the list).
+///
+/// # Errors
+///
+/// [`Error::BadHidden`]; [`Error::Cfg`], if there is no hidden register; [`Error::Edit`] if the
+/// allocator refuses.
+pub fn run<A: Copy + Default>(
+    program: &Program,
+    list: &mut List<'_, Bpf, A>,
+    options: &Options,
+) -> Result<Report, Error> {
+    let mut registers = match options.hidden {
+        Some(reg) if reg <= FRAME_POINTER || reg > 15 => return Err(Error::BadHidden { reg }),
+        Some(reg) => Registers::Hidden(reg),
+        None => Registers::Free(Box::new(Scratch::new(program, options.stack)?)),
+    };
+    let mut report = Report::default();
+    let mut keys = Keys(options.seed);
+    let mut units = Vec::new();
+    let mut cursor = list.cursor_mut();
+    while let Some(handle) = cursor.current() {
+        let insn = cursor.insn().unwrap_or_default();
+        units.clear();
+        let choice = registers.choose(program, handle, insn);
+        write(&mut units, insn, choice, &mut keys);
+        if let Registers::Free(scratch) = &mut registers {
+            scratch.pass(handle.index(), insn[0]);
+        }
+        report.count(choice);
+        if !units.is_empty() {
+            // The one branch there can be is what the jump becomes, behind the halves.
+            let branch = cursor.list().target(handle, 0).map(|to| Branch::new(2, Target::Handle(to)));
+            cursor.replace_current(Patch::new(&units).branches(branch.as_slice()))?;
+        }
+        cursor.move_past();
+    }
+    Ok(report)
+}
+
+/// What to do with an instruction.
+#[derive(Clone, Copy)]
+enum Choice {
+    /// It has no constant.
+    Nothing,
+    /// It moves zero, which the exclusive or of its register with itself gives.
+    Zero,
+    /// Join the halves in this register.
+    Join(u8),
+    /// The same, and keep the value of the register at this offset from the frame pointer meanwhile.
+    Spill(u8, i16),
+    Pinned,
+    NullCheck,
+    JumpWithoutRegister,
+    WithoutRegister,
+    Edited,
+}
+
+impl Report {
+    fn count(&mut self, choice: Choice) {
+        self.spilled += u32::from(matches!(choice, Choice::Spill(..)));
+        *match choice {
+            Choice::Nothing => return,
+            Choice::Zero | Choice::Join(_) | Choice::Spill(..) => &mut self.blinded,
+            Choice::Pinned => &mut self.pinned,
+            Choice::NullCheck => &mut self.null_checks,
+            Choice::JumpWithoutRegister => &mut self.jumps_without_register,
+            Choice::WithoutRegister => &mut self.without_register,
+            Choice::Edited => &mut self.edited,
+        } += 1;
+    }
+}
+
+/// Where registers to join halves in come from.
+enum Registers<'a> {
+    Hidden(u8),
+    Free(Box<Scratch<'a>>),
+}
+
+impl Registers<'_> {
+    fn choose(&mut self, program: &Program, handle: Handle, insn: &[Insn]) -> Choice {
+        let at = handle.index();
+        let Some(&first) = insn.first().filter(|first| has_constant(**first)) else { return Choice::Nothing };
+        let pinned = is_pinned(program, at);
+        let moves = first.is_alu() && first.op() == MOV;
+        match self {
+            Self::Hidden(reg) if first.dst() == *reg || first.src() == *reg => Choice::Nothing,
+            Self::Hidden(_) if first.is_wide() && first.src() == LD_FUNC => Choice::Nothing,
+            Self::Free(_) if first.is_wide() && first.src() != LD_NUMBER => Choice::Nothing,
+            _ if pinned => Choice::Pinned,
+            Self::Hidden(_) if moves && first.imm == 0 => Choice::Zero,
+            Self::Hidden(reg) => Choice::Join(*reg),
+            Self::Free(_) if may_check_null(first) => Choice::NullCheck,
+            Self::Free(_) if !stands(program, at, insn) => Choice::Edited,
+            Self::Free(_) if moves => Choice::Join(first.dst()),
+            Self::Free(scratch) => match scratch.free(at, first) {
+                Some(reg) => Choice::Join(reg),
+                None if first.is_jump() => Choice::JumpWithoutRegister,
+                None => match scratch.spill(at, first) {
+                    Some((reg, off)) => Choice::Spill(reg, off),
+                    None => Choice::WithoutRegister,
+                },
+            },
+        }
+    }
+}
+
+/// Whether an instruction has a constant that can be blinded: arithmetic with an immediate, shifts
+/// and negations excepted; a conditional jump on an immediate; an `ld_imm64` of any kind; a store of
+/// an immediate.
+const fn has_constant(insn: Insn) -> bool {
+    match insn.class() {
+        ALU | ALU64 => {
+            !insn.is_reg() && matches!(insn.op(), ADD | SUB | MUL | DIV | OR | AND | MOD | XOR | MOV)
+        }
+        JMP | JMP32 => insn.is_cond() && !insn.is_reg() && insn.code != MAY_GOTO,
+        LD => insn.is_wide(),
+        ST => insn.mode() == MEM,
+        _ => false,
+    }
+}
+
+/// Whether this comparison tells a verifier that a pointer is not null, if it compares one.
+const fn may_check_null(insn: Insn) -> bool {
+    insn.class() == JMP && matches!(insn.op(), JEQ | JNE) && insn.imm == 0
+}
+
+/// Whether the instruction of the program at `at` is this one, as it was.
+fn stands(program: &Program, at: u32, insn: &[Insn]) -> bool {
+    program.insns.get(at as usize..).is_some_and(|rest| rest.starts_with(insn))
+}
+
+/// Writes what replaces an instruction: nothing, if it is left.
+fn write(units: &mut Vec<Insn>, insn: &[Insn], choice: Choice, keys: &mut Keys) {
+    match choice {
+        Choice::Zero => units.push(Insn::alu64_reg(XOR, insn[0].dst(), insn[0].dst())),
+        Choice::Join(reg) => write_joined(units, insn, reg, keys),
+        Choice::Spill(reg, off) => {
+            units.push(Insn::stx(DW, FRAME_POINTER, reg, off));
+            write_joined(units, insn, reg, keys);
+            units.push(Insn::ldx(DW, reg, FRAME_POINTER, off));
+        }
+        _ => {}
+    }
+}
+
+/// Writes an instruction whose constant is joined in `reg`, which is its own destination only if it
+/// is a move.
+fn write_joined(units: &mut Vec<Insn>, insn: &[Insn], reg: u8, keys: &mut Keys) {
+    let (first, dst) = (insn[0], insn[0].dst());
+    if let [low, high] = *insn {
+        units.extend(halves(ALU64, reg, high.imm, keys));
+        units.extend([Insn::alu64_imm(LSH, reg, 32), Insn::mov64_reg(dst, reg)]);
+        units.extend(halves(ALU, reg, low.imm, keys));
+        units.push(Insn::alu64_reg(OR, dst, reg));
+        return;
+    }
+    let narrow = matches!(first.class(), ALU | JMP32);
+    units.extend(halves(if narrow { ALU } else { ALU64 }, reg, first.imm, keys));
+    if first.class() == ST {
+        units.push(Insn::stx(first.size(), dst, reg, first.off));
+    } else if reg != dst {
+        units.push(Insn::new(first.code | X, dst, reg, first.off, 0));
+    }
+}
+
+/// The two halves of `value`, joined in `reg` by operations of class `class`.
+fn halves(class: u8, reg: u8, value: i32, keys: &mut Keys) -> [Insn; 2] {
+    let key = keys.next();
+    [Insn::new(class | MOV, reg, 0, 0, value ^ key), Insn::new(class | XOR, reg, 0, 0, key)]
+}
+
+/// A stream of random numbers: `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom
+/// number generators", 2014), of which each number is the high half.
+struct Keys(u64);
+
+impl Keys {
+    fn next(&mut self) -> i32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^= word >> 31;
+        ((word >> 32) as u32).cast_signed()
+    }
+}

@@ -1,0 +1,137 @@
+//! Passes over eBPF programs: each one edits a list, and uses the public interface of the core only.
+//!
+//! A pass is a function `run(&program, &mut list, &options)`. `program` is what the list was made
+//! from: a pass analyses it, by original position, and edits the list. Several passes may edit one
+//! list before it is linearized once; each one says what it takes of those before it. [`Pass`] names
+//! them for a command line.
+
+pub mod blind;
+mod constants;
+pub mod dce;
+mod eval;
+mod scratch;
+
+use core::fmt;
+
+use crate::bpf::{Bpf, CfgError, Program};
+use crate::core::List;
+
+/// A pass with its options, chosen by name.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Pass {
+    /// [`dce`]: delete what control does not reach.
+    Dce(dce::Options),
+    /// [`blind`]: hide constants.
+    Blind(blind::Options),
+}
+
+/// What a pass did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Report {
+    /// Of [`Pass::Dce`].
+    Dce(dce::Report),
+    /// Of [`Pass::Blind`].
+    Blind(blind::Report),
+}
+
+impl Pass {
+    /// The names of all passes, each with what it does in a few words.
+    pub const NAMES: [(&'static str, &'static str); 2] = [
+        ("dce", "delete code that control does not reach, fold branches on constants"),
+        ("blind", "split each constant into two random halves that are joined at run time"),
+    ];
+
+    /// The pass of that name, with default options.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        match name {
+            "dce" => Some(Self::Dce(dce::Options::default())),
+            "blind" => Some(Self::Blind(blind::Options::default())),
+            _ => None,
+        }
+    }
+
+    /// Runs the pass.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. The list may then hold part of the edits: throw it away.
+    pub fn run<A: Copy + Default>(
+        &self,
+        program: &Program,
+        list: &mut List<'_, Bpf, A>,
+    ) -> Result<Report, Error> {
+        match self {
+            Self::Dce(options) => dce::run(program, list, options).map(Report::Dce),
+            Self::Blind(options) => blind::run(program, list, options).map(Report::Blind),
+        }
+    }
+}
+
+/// Why a pass gave up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The program has no control flow graph.
+    Cfg(CfgError),
+    /// An edit was refused.
+    Edit(crate::core::Error),
+    /// The list is not over the program, or was edited before a pass that wants it untouched.
+    Edited {
+        /// The first slot where the two differ.
+        at: usize,
+    },
+    /// No subprogram is a root, or a root is no subprogram of the program.
+    BadRoot {
+        /// What was given as a root, if anything.
+        root: Option<u32>,
+        /// How many subprograms there are.
+        subprogs: u32,
+    },
+    /// The hidden register is one that programs use, or no register at all.
+    BadHidden {
+        /// Its number.
+        reg: u8,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Cfg(error) => error.fmt(f),
+            Self::Edit(error) => error.fmt(f),
+            Self::Edited { at } => write!(f, "the list differs from the program at slot {at}"),
+            Self::BadRoot { root: Some(root), subprogs } => {
+                write!(f, "root {root} is none of the {subprogs} subprograms")
+            }
+            Self::BadRoot { root: None, subprogs } => {
+                write!(f, "none of the {subprogs} subprograms is a root")
+            }
+            Self::BadHidden { reg } => write!(f, "r{reg} is not a hidden register, one of r11 to r15"),
+        }
+    }
+}
+
+impl core::error::Error for Error {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Cfg(error) => Some(error),
+            Self::Edit(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<CfgError> for Error {
+    fn from(error: CfgError) -> Self {
+        Self::Cfg(error)
+    }
+}
+
+impl From<crate::core::Error> for Error {
+    fn from(error: crate::core::Error) -> Self {
+        Self::Edit(error)
+    }
+}

@@ -1,0 +1,181 @@
+//! The `bpf(2)` system call, as far as the tests load and run programs of bare instructions.
+#![expect(unsafe_code, reason = "a system call takes pointers")]
+
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::{fs, io};
+
+use relinear::bpf::Insn;
+
+const MAP_CREATE: i64 = 0;
+const PROG_LOAD: i64 = 5;
+const PROG_TEST_RUN: i64 = 10;
+const OBJ_GET_INFO_BY_FD: i64 = 15;
+
+/// `BPF_PROG_TYPE_SCHED_CLS`.
+const SCHED_CLS: u32 = 3;
+/// `BPF_LOG_STATS`: the log says no more than how much was needed.
+const LOG_STATS: u32 = 4;
+/// `BPF_LOG_LEVEL1`.
+const LOG_ON_ERROR: u32 = 1;
+
+/// `union bpf_attr`, by offset of the field in bytes.
+#[repr(C, align(8))]
+struct Attr([u8; 144]);
+
+impl Attr {
+    fn new() -> Self {
+        Self([0; 144])
+    }
+
+    fn u32(mut self, at: usize, value: u32) -> Self {
+        self.0[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        self
+    }
+
+    fn pointer<T>(mut self, at: usize, to: *const T) -> Self {
+        self.0[at..at + 8].copy_from_slice(&(to as u64).to_ne_bytes());
+        self
+    }
+
+    fn get(&self, at: usize) -> u32 {
+        u32::from_ne_bytes(self.0[at..at + 4].try_into().expect("four bytes"))
+    }
+
+    /// # Safety
+    ///
+    /// The pointers in it must be what the command takes them for.
+    unsafe fn call(&mut self, command: i64) -> io::Result<i32> {
+        // SAFETY: the attributes are as long as is said, and the caller answers for what they point to.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_mut_ptr(), self.0.len()) };
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(i32::try_from(result).expect("a descriptor"))
+        }
+    }
+}
+
+/// A program in the kernel.
+pub(crate) struct Loaded {
+    fd: OwnedFd,
+    /// What the verifier said at the end.
+    pub(crate) log: String,
+}
+
+/// Why a program was not loaded.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) error: io::Error,
+    pub(crate) log: String,
+}
+
+/// Whether this process may load programs. Says so loudly if not.
+pub(crate) fn is_available() -> bool {
+    let nothing = [Insn::mov64_imm(0, 0), Insn::exit()];
+    match load(&nothing) {
+        Ok(_) => true,
+        Err(refused) => {
+            eprintln!("skipped: no program can be loaded into this kernel: {}", refused.error);
+            false
+        }
+    }
+}
+
+/// Loads a program for the traffic control hook.
+pub(crate) fn load(insns: &[Insn]) -> Result<Loaded, Refused> {
+    match load_with_log(insns, LOG_STATS) {
+        Err(refused) if refused.log.len() < 200 => load_with_log(insns, LOG_ON_ERROR),
+        result => result,
+    }
+}
+
+fn load_with_log(insns: &[Insn], level: u32) -> Result<Loaded, Refused> {
+    let mut log = vec![0_u8; 1 << 20];
+    let mut attr = Attr::new()
+        .u32(0, SCHED_CLS)
+        .u32(4, u32::try_from(insns.len()).expect("a short program"))
+        .pointer(8, insns.as_ptr())
+        .pointer(16, c"GPL".as_ptr())
+        .u32(24, level)
+        .u32(28, u32::try_from(log.len()).expect("a short log"))
+        .pointer(32, log.as_mut_ptr());
+    // SAFETY: the slots are laid out as `struct bpf_insn`, and they, the licence and the log, whose
+    // lengths are given, outlive the call.
+    let result = unsafe { attr.call(PROG_LOAD) };
+    let log =
+        CStr::from_bytes_until_nul(&log).map(|log| log.to_string_lossy().into_owned()).unwrap_or_default();
+    match result {
+        Ok(fd) => Ok(Loaded { fd: own(fd), log }),
+        Err(error) => Err(Refused { error, log }),
+    }
+}
+
+fn own(fd: i32) -> OwnedFd {
+    // SAFETY: the kernel has just given this descriptor to us, and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+impl Loaded {
+    /// What the program returns for a packet of so many bytes.
+    pub(crate) fn run(&self, packet: usize) -> io::Result<u32> {
+        let packet = vec![0_u8; packet];
+        let mut attr = Attr::new()
+            .u32(0, self.fd.as_raw_fd().cast_unsigned())
+            .u32(8, u32::try_from(packet.len()).expect("a short packet"))
+            .pointer(16, packet.as_ptr());
+        // SAFETY: the packet is as long as is said and outlives the call.
+        unsafe { attr.call(PROG_TEST_RUN) }?;
+        Ok(attr.get(4))
+    }
+
+    /// The instructions as the kernel runs them.
+    pub(crate) fn translated(&self) -> io::Result<Vec<Insn>> {
+        let mut insns = vec![Insn::default(); 1 << 16];
+        let bytes = u32::try_from(size_of_val(&insns[..])).expect("a short program");
+        let mut info = Attr::new().u32(20, bytes).pointer(32, insns.as_mut_ptr());
+        let mut attr = Attr::new()
+            .u32(0, self.fd.as_raw_fd().cast_unsigned())
+            .u32(4, u32::try_from(info.0.len()).expect("a short structure"))
+            .pointer(8, info.0.as_mut_ptr());
+        // SAFETY: the information and the slots it asks for are as long as is said and outlive the call.
+        unsafe { attr.call(OBJ_GET_INFO_BY_FD) }?;
+        insns.truncate(info.get(20) as usize / size_of::<Insn>());
+        Ok(insns)
+    }
+
+    /// The stack that the verifier saw each subprogram use, in bytes.
+    pub(crate) fn stack_depths(&self) -> Vec<u16> {
+        let depths = self.log.lines().find_map(|line| line.strip_prefix("stack depth "));
+        let depths = depths.expect("the log gives the stack depth");
+        depths.split('+').map(|depth| depth.trim().parse().expect("a number of bytes")).collect()
+    }
+}
+
+/// An array map of one element of 16 bytes, which a program names by its descriptor.
+pub(crate) fn array_map() -> io::Result<OwnedFd> {
+    let mut attr = Attr::new().u32(0, 2).u32(4, 4).u32(8, 16).u32(12, 1);
+    // SAFETY: no field of these is a pointer.
+    unsafe { attr.call(MAP_CREATE) }.map(own)
+}
+
+/// While this lives, the kernel blinds the constants of every program that is loaded.
+pub(crate) struct Harden(String);
+
+impl Harden {
+    const SETTING: &str = "/proc/sys/net/core/bpf_jit_harden";
+
+    pub(crate) fn set() -> io::Result<Self> {
+        let before = fs::read_to_string(Self::SETTING)?;
+        fs::write(Self::SETTING, "2")?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Harden {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(Self::SETTING, &self.0) {
+            eprintln!("{} could not be set back to {}: {error}", Self::SETTING, self.0.trim());
+        }
+    }
+}
