@@ -72,6 +72,8 @@ extern crate std;
 #[cfg(feature = "bpf")]
 pub mod bpf;
 pub mod core;
+#[cfg(feature = "elf")]
+pub mod elf;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 #[cfg(feature = "bpf")]

@@ -6,8 +6,12 @@ mod asm;
 mod cfg;
 #[cfg(feature = "fuzzing")]
 mod edits;
+#[cfg(feature = "elf")]
+mod elf;
 #[cfg(feature = "bpf")]
 mod encoding;
+#[cfg(feature = "elf")]
+mod facts;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod kernel;
 #[cfg(all(feature = "bpf", target_os = "linux"))]

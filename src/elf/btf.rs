@@ -1,0 +1,221 @@
+//! [`Btf`]: names out of a `.BTF` section.
+//!
+//! The format is that of the kernel's `Documentation/bpf/btf.rst`. Nothing in `.BTF` speaks in
+//! positions of instructions, so this only reads, and only what it takes to give a type its name.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write as _;
+
+use super::bytes::Bytes;
+use super::code::CoreRelo;
+use super::error::ElfError;
+use crate::bpf::Endian;
+
+/// The magic number that `.BTF` and `.BTF.ext` begin with.
+pub(crate) const MAGIC: u16 = 0xeb9f;
+/// The only version there is.
+pub(crate) const VERSION: u8 = 1;
+
+const SECTION: &[u8] = b".BTF";
+const TYPE: usize = 12;
+const MEMBER: usize = 12;
+
+const ARRAY: u8 = 3;
+const STRUCT: u8 = 4;
+const UNION: u8 = 5;
+const ENUM: u8 = 6;
+const TYPEDEF: u8 = 8;
+const RESTRICT: u8 = 11;
+const FUNC: u8 = 12;
+const TYPE_TAG: u8 = 18;
+const ENUM64: u8 = 19;
+
+/// `enum bpf_core_relo_kind`: ids, existence and size of types.
+const FIRST_OF_TYPES: u32 = 6;
+const LAST_OF_TYPES: u32 = 9;
+const ENUM_EXISTS: u32 = 10;
+const ENUM_VALUE: u32 = 11;
+const TYPE_MATCHES: u32 = 12;
+
+/// How many modifiers (`const`, `typedef`, ...) may stand before a type: more is a circle.
+const MAX_MODIFIERS: usize = 64;
+
+/// A `.BTF` section: strings by offset, types by id.
+#[derive(Clone, Debug)]
+pub struct Btf<'d> {
+    /// The types, as they stand in the file.
+    types: Bytes<'d>,
+    strings: Bytes<'d>,
+    /// Where each type starts in `types`; the first is that of type 1.
+    starts: Vec<u32>,
+}
+
+/// The fields of `struct btf_type`.
+#[derive(Clone, Copy)]
+struct Type {
+    name: u32,
+    kind: u8,
+    vlen: usize,
+    /// A size, or the id of the type it is made of.
+    size_or_id: u32,
+    /// Where what follows these fields starts.
+    body: usize,
+}
+
+impl<'d> Btf<'d> {
+    /// Reads the bytes of a `.BTF` section.
+    ///
+    /// A kind of type that this version does not know has an unknown length: that type and all
+    /// after it have no name. O(bytes).
+    ///
+    /// # Errors
+    ///
+    /// [`ElfError::Section`] if the header or a type goes beyond the end, or the magic number or
+    /// the version is another.
+    pub fn parse(data: &'d [u8], endian: Endian) -> Result<Self, ElfError> {
+        let file = Bytes::new(data, endian);
+        let fail = |at: usize, reason| ElfError::section(SECTION, at as u64, reason);
+        let field = |at| file.u32(at).map(u64::from).ok_or(fail(at, "header cut short"));
+        let header = field(4)?;
+        if file.u16(0) != Some(MAGIC) || data.get(2) != Some(&VERSION) {
+            return Err(fail(0, "unknown magic number or version"));
+        }
+        let part = |at| {
+            let part = file.slice(header + field(at)?, field(at + 4)?);
+            part.map(|data| Bytes::new(data, endian)).ok_or(fail(at, "beyond the end of the section"))
+        };
+        let mut btf = Self { types: part(8)?, strings: part(16)?, starts: Vec::new() };
+        let mut at = 0;
+        while at < btf.types.data.len() {
+            let short = || fail(at, "type cut short (offset from the first type)");
+            let Some(len) = btf.at(at).ok_or_else(short)?.body_len() else { break };
+            let end = at + TYPE + len;
+            if end > btf.types.data.len() {
+                return Err(short());
+            }
+            btf.starts.push(u32::try_from(at).map_err(|_| short())?);
+            at = end;
+        }
+        Ok(btf)
+    }
+
+    /// The string at `offset`, if there is one and it is UTF-8. O(its length).
+    #[must_use]
+    pub fn string(&self, offset: u32) -> Option<&'d str> {
+        core::str::from_utf8(self.strings.string(offset as usize)?).ok()
+    }
+
+    /// The id of the last type; the first is 1, and 0 is `void`. O(1).
+    #[must_use]
+    pub fn last_type(&self) -> u32 {
+        u32::try_from(self.starts.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The name of type `id`, if it has one. O(its length).
+    #[must_use]
+    pub fn name(&self, id: u32) -> Option<&'d str> {
+        self.string(self.get(id)?.name).filter(|name| !name.is_empty())
+    }
+
+    /// The name of type `id`, if that is a function. O(its length).
+    #[must_use]
+    pub fn function(&self, id: u32) -> Option<&'d str> {
+        self.get(id).filter(|found| found.kind == FUNC).and_then(|_| self.name(id))
+    }
+
+    /// What a CO-RE record speaks of, as C would write it: `task_struct.pid`, say.
+    ///
+    /// The record's access string has indices with colons between them: the first is that of an array of
+    /// the type, or of a value of an enumeration; the others are those of members and elements. `None` if
+    /// it does not fit the type. O(length of the string).
+    #[must_use]
+    pub fn access(&self, record: &CoreRelo) -> Option<String> {
+        let mut path = String::from(self.name(record.type_id).unwrap_or("(anonymous)"));
+        let mut indices = self.string(record.access)?.split(':').map(|index| index.parse::<usize>().ok());
+        let first = indices.next()??;
+        let mut at = self.skip_modifiers(record.type_id);
+        match record.kind {
+            FIRST_OF_TYPES..=LAST_OF_TYPES | TYPE_MATCHES => return Some(path),
+            ENUM_EXISTS | ENUM_VALUE => {
+                let values = at.filter(|found| matches!(found.kind, ENUM | ENUM64))?;
+                let len = if values.kind == ENUM64 { 12 } else { 8 };
+                let name = self.types.u32(values.entry(first, len)?)?;
+                write!(path, ".{}", self.string(name)?).ok()?;
+                return Some(path);
+            }
+            _ if first != 0 => write!(path, "[{first}]").ok()?,
+            _ => {}
+        }
+        for index in indices {
+            let (of, index) = (at?, index?);
+            let next = match of.kind {
+                STRUCT | UNION => {
+                    let member = of.entry(index, MEMBER)?;
+                    let name = self.string(self.types.u32(member)?)?;
+                    if !name.is_empty() {
+                        write!(path, ".{name}").ok()?;
+                    }
+                    self.types.u32(member + 4)?
+                }
+                ARRAY => {
+                    write!(path, "[{index}]").ok()?;
+                    self.types.u32(of.body)?
+                }
+                _ => return None,
+            };
+            at = self.skip_modifiers(next);
+        }
+        Some(path)
+    }
+
+    fn get(&self, id: u32) -> Option<Type> {
+        let start = *self.starts.get(id.checked_sub(1)? as usize)?;
+        self.at(start as usize)
+    }
+
+    fn at(&self, at: usize) -> Option<Type> {
+        let info = self.types.u32(at + 4)?;
+        Some(Type {
+            name: self.types.u32(at)?,
+            kind: u8::try_from(info >> 24 & 0x1f).ok()?,
+            vlen: usize::try_from(info & 0xffff).ok()?,
+            size_or_id: self.types.u32(at + 8)?,
+            body: at + TYPE,
+        })
+    }
+
+    fn skip_modifiers(&self, id: u32) -> Option<Type> {
+        let mut found = self.get(id)?;
+        for _ in 0..MAX_MODIFIERS {
+            if !matches!(found.kind, TYPEDEF..=RESTRICT | TYPE_TAG) {
+                return Some(found);
+            }
+            found = self.get(found.size_or_id)?;
+        }
+        None
+    }
+}
+
+impl Type {
+    /// Where entry `index`, `len` bytes long, of its list starts.
+    fn entry(self, index: usize, len: usize) -> Option<usize> {
+        (index < self.vlen).then_some(self.body + index * len)
+    }
+
+    /// The length of what follows the common fields, in bytes; `None` for a kind we do not know.
+    fn body_len(self) -> Option<usize> {
+        Some(match self.kind {
+            // int, var, decl tag
+            1 | 14 | 17 => 4,
+            ARRAY => 12,
+            // pointer, forward, modifiers, function, float
+            2 | 7..=FUNC | 16 | TYPE_TAG => 0,
+            // struct, union, data section, enum64
+            STRUCT | UNION | 15 | ENUM64 => self.vlen * 12,
+            // enum, function prototype
+            ENUM | 13 => self.vlen * 8,
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! [`BtfExt`]: a `.BTF.ext` section: which function, source line or CO-RE access stands where.
+//!
+//! The format is that of the kernel's `Documentation/bpf/btf.rst`: a header, then a table for
+//! functions, one for lines and one for CO-RE records. A table has the size of its records, then a
+//! group a code section. A record begins with the place of an instruction, in bytes from the start
+//! of that section.
+
+use alloc::vec::Vec;
+
+use super::btf::{MAGIC, VERSION};
+use super::bytes::{Bytes, from_u32};
+use super::error::ElfError;
+use crate::bpf::Endian;
+
+const SECTION: &[u8] = b".BTF.ext";
+
+/// A table's place in [`BtfExt::tables`], and in the header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Func,
+    Line,
+    Core,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Func, Self::Line, Self::Core];
+
+    /// Where in the header the offset of the table is; its length comes next.
+    fn field(self) -> usize {
+        8 + self as usize * 8
+    }
+
+    /// The length of a record as it was first defined; it may have grown.
+    fn record(self) -> usize {
+        match self {
+            Self::Func => 8,
+            Self::Line | Self::Core => 16,
+        }
+    }
+}
+
+/// The section, taken apart.
+#[derive(Clone, Debug)]
+pub(crate) struct BtfExt<'d> {
+    endian: Endian,
+    header: &'d [u8],
+    pub(crate) tables: [Table; 3],
+    /// The tables in the order of the file.
+    order: [Kind; 3],
+}
+
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Table {
+    record: usize,
+    pub(crate) groups: Vec<Group>,
+}
+
+/// The records of one code section.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Group {
+    /// Its name, an offset into the strings of `.BTF`.
+    pub(crate) section: u32,
+    /// Where the first record starts, in bytes from the start of `.BTF.ext`.
+    pub(crate) start: usize,
+    pub(crate) records: Records,
+}
+
+/// Records of one length, as they stand in the file.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Records {
+    size: usize,
+    bytes: Vec<u8>,
+}
+
+impl Records {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len().checked_div(self.size).unwrap_or_default()
+    }
+
+    /// The records, to read fields from.
+    pub(crate) fn iter(&self, endian: Endian) -> impl ExactSizeIterator<Item = Bytes<'_>> {
+        self.bytes.chunks_exact(self.size.max(1)).map(move |data| Bytes::new(data, endian))
+    }
+
+    /// Where the records stand, in slots.
+    pub(crate) fn slots(&self, endian: Endian) -> impl ExactSizeIterator<Item = u32> {
+        self.iter(endian).map(|record| record.u32(0).unwrap_or_default() / 8)
+    }
+
+    /// The records `kept` names by index, each at its new slot. O(what is kept).
+    pub(crate) fn repositioned(&self, kept: &[(usize, u32)], endian: Endian) -> Self {
+        let mut bytes = Vec::with_capacity(kept.len() * self.size);
+        for &(index, slot) in kept {
+            bytes.extend_from_slice(&from_u32(slot * 8, endian));
+            bytes.extend_from_slice(&self.bytes[index * self.size..][4..self.size]);
+        }
+        Self { size: self.size, bytes }
+    }
+}
+
+impl<'d> BtfExt<'d> {
+    /// O(bytes).
+    pub(crate) fn parse(data: &'d [u8], endian: Endian) -> Result<Self, ElfError> {
+        let file = Bytes::new(data, endian);
+        let fail = |at: usize, reason| ElfError::section(SECTION, at as u64, reason);
+        let header_len = file.u32(4).ok_or(fail(4, "header cut short"))? as usize;
+        if file.u16(0) != Some(MAGIC) || data.get(2) != Some(&VERSION) {
+            return Err(fail(0, "unknown magic number or version"));
+        }
+        let header = data.get(..header_len).ok_or(fail(4, "header longer than the section"))?;
+        if header_len < Kind::Core.field() {
+            return Err(fail(4, "header too short"));
+        }
+        let mut ext = Self { endian, header, tables: Default::default(), order: Kind::ALL };
+        let fields = Bytes::new(header, endian);
+        let place = |kind: Kind| Some((fields.u32(kind.field())?, fields.u32(kind.field() + 4)?));
+        for kind in Kind::ALL {
+            // The CO-RE table came later: an older header ends before it.
+            let Some((offset, len)) = place(kind).filter(|&(_, len)| len != 0) else { continue };
+            let beyond = || fail(kind.field(), "table beyond the end of the section");
+            let start = header_len.checked_add(offset as usize).ok_or_else(beyond)?;
+            let table = file.slice(start as u64, len.into()).ok_or_else(beyond)?;
+            ext.tables[kind as usize] = parse_table(Bytes::new(table, endian), kind)
+                .map_err(|(at, reason)| fail(start + at, reason))?
+                .shifted(start);
+        }
+        ext.order.sort_by_key(|&kind| place(kind).unwrap_or_default());
+        Ok(ext)
+    }
+
+    /// Whether the header has fields that this version cannot keep right.
+    pub(crate) fn has_unknown_fields(&self) -> bool {
+        self.header.get(Kind::Core.field() + 8..).unwrap_or_default().iter().any(|&byte| byte != 0)
+    }
+
+    /// The bytes of the section, with groups that have no records left out; and where in it each
+    /// group's records start: (table, group, byte).
+    ///
+    /// O(bytes).
+    pub(crate) fn to_bytes(&self) -> Result<(Vec<u8>, Vec<Placed>), ElfError> {
+        let too_long = || ElfError::section(SECTION, 0, "longer than 4 GiB");
+        let word = |value: usize| u32::try_from(value).map_err(|_| too_long());
+        let mut out = self.header.to_vec();
+        let mut placed = Vec::new();
+        for kind in self.order {
+            let table = &self.tables[kind as usize];
+            let start = out.len();
+            let groups = table.groups.iter().enumerate();
+            for (index, group) in groups.filter(|(_, group)| group.records.len() != 0) {
+                if out.len() == start {
+                    out.extend_from_slice(&from_u32(word(table.record)?, self.endian));
+                }
+                out.extend_from_slice(&from_u32(group.section, self.endian));
+                out.extend_from_slice(&from_u32(word(group.records.len())?, self.endian));
+                placed.push(Placed { kind, group: index, start: out.len() });
+                out.extend_from_slice(&group.records.bytes);
+            }
+            let field = kind.field();
+            let words = [word(start - self.header.len())?, word(out.len() - start)?];
+            for (at, value) in [field, field + 4].into_iter().zip(words) {
+                if let Some(bytes) = out[..self.header.len()].get_mut(at..at + 4) {
+                    bytes.copy_from_slice(&from_u32(value, self.endian));
+                }
+            }
+        }
+        Ok((out, placed))
+    }
+
+    /// The length of a record of the table.
+    pub(crate) fn record_len(&self, kind: Kind) -> usize {
+        self.tables[kind as usize].record
+    }
+}
+
+/// Where [`BtfExt::to_bytes`] put the records of a group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    pub(crate) kind: Kind,
+    pub(crate) group: usize,
+    pub(crate) start: usize,
+}
+
+impl Table {
+    fn shifted(mut self, by: usize) -> Self {
+        for group in &mut self.groups {
+            group.start += by;
+        }
+        self
+    }
+}
+
+/// The error has the place in the table.
+fn parse_table(table: Bytes<'_>, kind: Kind) -> Result<Table, (usize, &'static str)> {
+    let word = |at| table.u32(at).ok_or((at, "table cut short"));
+    let record = word(0)? as usize;
+    if record < kind.record() || !record.is_multiple_of(4) {
+        return Err((0, "records of an impossible size"));
+    }
+    let mut groups = Vec::new();
+    let mut at = 4;
+    while at < table.data.len() {
+        let (section, count) = (word(at)?, word(at + 4)? as usize);
+        let start = at + 8;
+        let records = count.checked_mul(record).and_then(|len| table.data.get(start..)?.get(..len));
+        let records = records.ok_or((at + 4, "more records than there is room for"))?;
+        if records.is_empty() {
+            return Err((at + 4, "a section without records"));
+        }
+        for (index, insn) in records.chunks_exact(record).enumerate() {
+            if Bytes::new(insn, table.endian).u32(0).is_none_or(|offset| !offset.is_multiple_of(8)) {
+                return Err((start + index * record, "not the place of an instruction"));
+            }
+        }
+        at = start + records.len();
+        groups.push(Group { section, start, records: Records { size: record, bytes: records.to_vec() } });
+    }
+    Ok(Table { record, groups })
+}

@@ -1,0 +1,148 @@
+//! Putting new code into an object, and moving everything that speaks in its positions.
+//!
+//! A [`Plan`] works all changes out against the object as it is, and can fail; applying it cannot. So
+//! an edit that fails leaves the object alone.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::bytes::{from_u32, from_u64};
+use super::code::{CodeSection, Relocation};
+use super::error::ElfError;
+use super::image::{Content, LLVM_ADDRSIG};
+use super::object::{Note, Object};
+use super::plan::{Plan, Word};
+use crate::Map;
+use crate::bpf::Insn;
+
+/// New code for one code section.
+#[derive(Clone, Debug)]
+pub struct Edit<'a> {
+    /// Which of [`Object::code`].
+    pub code: usize,
+    /// All of its new code.
+    pub insns: Vec<Insn>,
+    /// Where the old code went.
+    pub map: &'a Map,
+}
+
+impl Object<'_> {
+    /// Puts new code into one code section. See [`edit`](Object::edit).
+    ///
+    /// # Errors
+    ///
+    /// As [`edit`](Object::edit).
+    pub fn replace_code(&mut self, code: usize, insns: Vec<Insn>, map: &Map) -> Result<(), ElfError> {
+        self.edit(alloc::vec![Edit { code, insns, map }])
+    }
+
+    /// Puts new code into some of the code sections, and moves along all that refers to it: symbols,
+    /// relocations and the addends in code and data, records of `.BTF.ext`, jump tables.
+    ///
+    /// - A function begins with all that was prepended to its first instruction, and ends where what
+    ///   follows it begins.
+    /// - A function of which nothing is left loses its symbols and records; nothing may refer to it.
+    /// - Relocations and CO-RE records stay with their instructions, which must be as they were, or be
+    ///   deleted; the records go with them then. Line records follow the kernel's rule: the last one of
+    ///   a deleted run moves to the next instruction of the function, if that has none.
+    /// - Sections for debuggers (`.debug_*`, `.eh_frame`) are dropped if any instruction has moved, see
+    ///   [`notes`](Object::notes); or the edit fails, see [`keep_debug`](Object::keep_debug).
+    ///
+    /// O(size of the edited sections + symbols + relocations of the object), so sections had best be
+    /// edited together.
+    ///
+    /// # Errors
+    ///
+    /// [`ElfError::NoSuchCode`]; [`ElfError::Edit`] if the map does not go with the code, or something
+    /// would be left that refers to nothing; [`ElfError::Section`] and [`ElfError::Symbol`] for parts of
+    /// the object that cannot be moved. The object is then as it was.
+    pub fn edit(&mut self, edits: Vec<Edit<'_>>) -> Result<(), ElfError> {
+        let plan = Plan::new(self, &edits)?;
+        self.apply(plan, edits)
+    }
+
+    fn apply(&mut self, plan: Plan, edits: Vec<Edit<'_>>) -> Result<(), ElfError> {
+        self.edited |= plan.moved;
+        for new in plan.relocs {
+            let code = &mut self.code[new.code];
+            code.relocations = new.relocs.iter().map(Relocation::from).collect();
+            self.image.sections[new.section].content =
+                Content::Relocs { of: code.section, relocs: new.relocs };
+        }
+        for (edit, new) in edits.into_iter().zip(plan.code) {
+            let code = &mut self.code[edit.code];
+            code.program.insns = edit.insns;
+            (code.func, code.line, code.core) = (new.func, new.line, new.core);
+            code.pin_all();
+        }
+        for imm in plan.imms {
+            self.code[imm.code].program.insns[imm.slot as usize].imm = imm.value;
+        }
+        let endian = self.image.endian;
+        for datum in plan.data {
+            if let Content::Data(data) = &mut self.image.sections[datum.section].content {
+                let data = data.to_mut();
+                match datum.value {
+                    Word::Short(value) => write(data, datum.offset, &from_u32(value, endian)),
+                    Word::Long(value) => write(data, datum.offset, &from_u64(value, endian)),
+                }
+            }
+        }
+        for (index, change) in plan.symbols {
+            let symbol = &mut self.image.symbols[index];
+            if let Some((value, size)) = change {
+                (symbol.value, symbol.size) = (value, size);
+                continue;
+            }
+            symbol.dropped = true;
+            if symbol.is_function() {
+                let function = self.symbol_name(index).into_owned();
+                self.notes.push(Note::Removed { function });
+            }
+        }
+        self.drop_sections(&plan.dropped);
+        self.read_functions()
+    }
+
+    /// Drops sections, and what names their symbols by numbers that change with that.
+    fn drop_sections(&mut self, dropped: &[usize]) {
+        for &index in dropped {
+            self.drop_section(index);
+        }
+        for symbol in &mut self.image.symbols {
+            symbol.dropped |= symbol.section.is_some_and(|index| self.image.sections[index].dropped);
+        }
+        if self.image.symbols.iter().any(|symbol| symbol.dropped) {
+            for index in 0..self.image.sections.len() {
+                if self.image.sections[index].kind == LLVM_ADDRSIG.0 {
+                    self.drop_section(index);
+                }
+            }
+        }
+    }
+
+    fn drop_section(&mut self, index: usize) {
+        let section = &mut self.image.sections[index];
+        if !core::mem::replace(&mut section.dropped, true) {
+            let section = String::from_utf8_lossy(section.name).into_owned();
+            self.notes.push(Note::Dropped { section });
+        }
+    }
+}
+
+fn write(data: &mut [u8], at: usize, bytes: &[u8]) {
+    data[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+impl CodeSection {
+    /// Pins anew what the loader will rewrite.
+    fn pin_all(&mut self) {
+        self.program.pinned.clear();
+        self.program.pinned.resize(self.program.insns.len(), false);
+        let relocated: Vec<u32> = self.relocations.iter().map(|relocation| relocation.slot).collect();
+        let adapted: Vec<u32> = self.core.slots(self.endian).collect();
+        for slot in relocated.into_iter().chain(adapted) {
+            self.pin(slot);
+        }
+    }
+}

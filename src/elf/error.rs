@@ -1,0 +1,85 @@
+//! [`ElfError`]: what is wrong with an object or an edit of it, and where.
+
+use alloc::string::String;
+use core::fmt;
+
+/// Why an object could not be read, edited or written.
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ElfError {
+    /// The file is not a 64-bit relocatable ELF object for eBPF.
+    Header {
+        /// What does not fit.
+        reason: &'static str,
+    },
+    /// A section holds something no well-formed object has, or something this crate cannot move.
+    Section {
+        /// The name of the section.
+        section: String,
+        /// Where in the section, in bytes.
+        offset: u64,
+        /// What is wrong there.
+        reason: &'static str,
+    },
+    /// A symbol is malformed, or stands in the way of an edit.
+    Symbol {
+        /// The name of the symbol.
+        symbol: String,
+        /// Its index in the symbol table.
+        index: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// New code does not go with the code it replaces, or with what refers to it.
+    Edit {
+        /// The name of the code section.
+        section: String,
+        /// Where in the section's old code, in slots.
+        slot: u32,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// There is no code section with this index.
+    NoSuchCode {
+        /// The index asked for.
+        index: usize,
+        /// How many code sections there are.
+        count: usize,
+    },
+    /// The ELF writer refused.
+    Write {
+        /// Its own words.
+        reason: String,
+    },
+}
+
+impl ElfError {
+    pub(crate) fn section(name: &[u8], offset: u64, reason: &'static str) -> Self {
+        Self::Section { section: String::from_utf8_lossy(name).into_owned(), offset, reason }
+    }
+
+    pub(crate) fn symbol(name: &[u8], index: usize, reason: &'static str) -> Self {
+        Self::Symbol { symbol: String::from_utf8_lossy(name).into_owned(), index, reason }
+    }
+}
+
+impl fmt::Display for ElfError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header { reason } => write!(f, "not an eBPF object: {reason}"),
+            Self::Section { section, offset, reason } => {
+                write!(f, "section {section:?}, offset {offset:#x}: {reason}")
+            }
+            Self::Symbol { symbol, index, reason } => write!(f, "symbol {index} {symbol:?}: {reason}"),
+            Self::Edit { section, slot, reason } => {
+                write!(f, "cannot edit section {section:?} at slot {slot}: {reason}")
+            }
+            Self::NoSuchCode { index, count } => {
+                write!(f, "no code section {index}: the object has {count}")
+            }
+            Self::Write { reason } => write!(f, "cannot write the object: {reason}"),
+        }
+    }
+}
+
+impl core::error::Error for ElfError {}

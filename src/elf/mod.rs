@@ -1,0 +1,34 @@
+//! ELF objects that clang makes for eBPF: code out, edited code in, everything else moved along.
+//!
+//! [`Object::parse`] reads an object; each of its [code sections](Object::code) has a
+//! [`Program`](crate::bpf::Program) for passes to edit. [`Object::edit`] takes the new code and the
+//! [`Map`](crate::Map) of the edit back, and [`Object::write`] makes a file that a loader takes.
+//!
+//! What refers to code, and how it does, is from LLVM's "BPF relocation types"
+//! (`Documentation/bpf/llvm_reloc.rst` in the kernel), `Documentation/bpf/btf.rst`, and libbpf.
+
+mod btf;
+mod btf_ext;
+mod bytes;
+mod code;
+mod edit;
+mod error;
+mod image;
+mod jump_tables;
+mod lines;
+mod moves;
+mod object;
+mod plan;
+mod records;
+mod refs;
+mod write;
+
+pub use btf::Btf;
+pub use code::{
+    Binding, CodeSection, CoreRelo, FuncInfo, Function, LineInfo, R_BPF_64_32, R_BPF_64_64, R_BPF_64_ABS32,
+    R_BPF_64_ABS64, R_BPF_64_NODYLD32, Relocation,
+};
+pub use edit::Edit;
+pub use error::ElfError;
+pub use object::{Note, Object, Referent};
+pub use refs::{Reachable, SubprogramId};

@@ -1,0 +1,127 @@
+//! [`Move`]: where the positions of one edited code section have gone.
+
+use alloc::vec::Vec;
+
+use super::code::CodeSection;
+use super::error::ElfError;
+use crate::bpf::Insn;
+use crate::{Map, Origin};
+
+/// An edit of a code section: what it was, what it is now, and the map between them.
+///
+/// Invariant: `starts` ascends (not strictly), and has an entry a subprogram and one for the end.
+pub(crate) struct Move<'a> {
+    pub(crate) code: &'a CodeSection,
+    pub(crate) map: &'a Map,
+    pub(crate) insns: &'a [Insn],
+    starts: Vec<u32>,
+}
+
+impl<'a> Move<'a> {
+    /// O(subprograms + what was inserted at their starts).
+    pub(crate) fn new(code: &'a CodeSection, map: &'a Map, insns: &'a [Insn]) -> Result<Self, ElfError> {
+        if map.old_len() != code.len() {
+            return Err(code.fail(map.old_len(), "the map is of a program of another length"));
+        }
+        if usize::try_from(map.new_len()) != Ok(insns.len()) {
+            return Err(code.fail(map.new_len(), "the map and the new code differ in length"));
+        }
+        if map.new_len() > u32::MAX / 8 {
+            return Err(code.fail(0, "the new code is longer than 4 GiB"));
+        }
+        let subprogs = code.program.subprogs.iter().filter(|&&start| start < code.len());
+        let mut starts: Vec<u32> = subprogs.map(|&start| start_of(map, start)).collect();
+        starts.push(map.new_len());
+        let cut = |&start: &u32| start > 0 && insns[start as usize - 1].is_wide();
+        if let Some(&start) = starts.iter().find(|start| cut(start)) {
+            return Err(code.fail(start, "the new code has an instruction cut short here"));
+        }
+        Ok(Self { code, map, insns, starts })
+    }
+
+    /// Whether any instruction has another position now. O(slots).
+    pub(crate) fn any(&self) -> bool {
+        self.map.new_len() != self.map.old_len()
+            || (0..self.map.old_len()).any(|old| self.map.position_of(old) != Some(old))
+    }
+
+    /// Whether nothing of a subprogram is left.
+    pub(crate) fn is_gone(&self, subprogram: usize) -> bool {
+        self.starts[subprogram] == self.starts[subprogram + 1]
+    }
+
+    /// Whether nothing is left of the subprogram that the old slot was in.
+    pub(crate) fn is_gone_at(&self, slot: u32) -> bool {
+        slot < self.map.old_len() && self.is_gone(self.code.subprogram_at(slot))
+    }
+
+    /// The new end of the subprogram that the old slot was in.
+    pub(crate) fn end_at(&self, slot: u32) -> u32 {
+        self.starts[self.code.subprogram_at(slot) + 1]
+    }
+
+    /// Where something that led to the old slot, or to the end, leads now.
+    ///
+    /// The start of a subprogram has all that was prepended to its first instruction, on whichever
+    /// way in: a function is entered from above.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such place, or the subprogram it was in is gone.
+    pub(crate) fn landing(&self, slot: u32) -> Result<u32, ElfError> {
+        if slot > self.map.old_len() {
+            return Err(self.code.fail(slot, "something refers to a place beyond the end"));
+        }
+        if self.code.is_inside(slot) {
+            return Err(self.code.fail(slot, "something refers to the inside of an instruction"));
+        }
+        if self.is_gone_at(slot) {
+            return Err(self.code.fail(slot, "something still refers to a function that was deleted"));
+        }
+        Ok(self.new_of(slot))
+    }
+
+    /// As [`landing`](Move::landing), for a place that is there.
+    pub(crate) fn new_of(&self, slot: u32) -> u32 {
+        if slot == self.map.old_len() {
+            return self.map.new_len();
+        }
+        match self.code.program.subprogs.binary_search(&slot) {
+            Ok(subprogram) => self.starts[subprogram],
+            Err(_) => self.map.new_of(slot),
+        }
+    }
+
+    /// As [`landing`](Move::landing), for bytes.
+    pub(crate) fn landing_bytes(&self, offset: i64) -> Result<i64, ElfError> {
+        let slot = u32::try_from(offset / 8).unwrap_or(u32::MAX);
+        if offset < 0 || offset % 8 != 0 {
+            return Err(self.code.fail(slot, "something refers to the inside of an instruction"));
+        }
+        Ok(i64::from(self.landing(slot)?) * 8)
+    }
+
+    /// Where the instruction at the old slot itself is now, if it is as it was.
+    ///
+    /// # Errors
+    ///
+    /// If there is another instruction in its place: what is known of it does not hold then.
+    pub(crate) fn unchanged(&self, slot: u32) -> Result<Option<u32>, ElfError> {
+        let Some(new) = self.map.position_of(slot) else { return Ok(None) };
+        let len = self.code.insn(slot).slots();
+        let old = self.code.program.insns.get(slot as usize..slot as usize + len);
+        if old.is_none() || old != self.insns.get(new as usize..new as usize + len) {
+            return Err(self.code.fail(slot, "an instruction that the loader rewrites was changed"));
+        }
+        Ok(Some(new))
+    }
+}
+
+/// Where what was prepended to the instruction at `slot` begins.
+fn start_of(map: &Map, slot: u32) -> u32 {
+    let mut start = map.new_of(slot);
+    while start > 0 && map.origin(start - 1) == Origin::InsertedFor(slot) {
+        start -= 1;
+    }
+    start
+}

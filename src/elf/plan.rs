@@ -1,0 +1,331 @@
+//! [`Plan`]: everything that an edit changes, worked out beforehand.
+
+use alloc::vec::Vec;
+
+use object::elf;
+
+use super::btf_ext::{Kind, Records};
+use super::bytes::Bytes;
+use super::code::{R_BPF_64_32, R_BPF_64_ABS32, R_BPF_64_ABS64, R_BPF_64_NODYLD32, Relocation, is_debug};
+use super::edit::Edit;
+use super::error::ElfError;
+use super::image::{Content, Reloc};
+use super::lines::surviving_lines;
+use super::moves::Move;
+use super::object::Object;
+use crate::bpf::opcode::{CALL_LOCAL, LD_FUNC};
+
+/// Everything that an edit changes.
+pub(crate) struct Plan {
+    /// Whether any instruction has moved.
+    pub(crate) moved: bool,
+    /// What goes with the new code of each edit, in their order.
+    pub(crate) code: Vec<NewCode>,
+    /// For each symbol that changes, by index, its new value and size; `None` if it goes.
+    pub(crate) symbols: Vec<(usize, Option<(u64, u64)>)>,
+    pub(crate) relocs: Vec<NewRelocs>,
+    pub(crate) imms: Vec<Imm>,
+    pub(crate) data: Vec<Datum>,
+    /// The sections that go.
+    pub(crate) dropped: Vec<usize>,
+}
+
+/// What goes with new code.
+pub(crate) struct NewCode {
+    pub(crate) func: Records,
+    pub(crate) line: Records,
+    pub(crate) core: Records,
+}
+
+/// All relocations of a code section, in section `section`.
+pub(crate) struct NewRelocs {
+    pub(crate) section: usize,
+    pub(crate) code: usize,
+    pub(crate) relocs: Vec<Reloc>,
+}
+
+/// An addend in an instruction, at its new slot.
+pub(crate) struct Imm {
+    pub(crate) code: usize,
+    pub(crate) slot: u32,
+    pub(crate) value: i32,
+}
+
+/// An addend, or an entry of a jump table, in data.
+pub(crate) struct Datum {
+    pub(crate) section: usize,
+    pub(crate) offset: usize,
+    pub(crate) value: Word,
+}
+
+/// How much of a datum there is.
+pub(crate) enum Word {
+    Short(u32),
+    Long(u64),
+}
+
+/// For each code section the edit of it, if there is one.
+type Edited<'a> = [Option<Move<'a>>];
+
+impl Plan {
+    /// Changes nothing. O(slots of the edited sections + symbols + relocations).
+    pub(crate) fn new(object: &Object<'_>, edits: &[Edit<'_>]) -> Result<Self, ElfError> {
+        let mut edited: Vec<Option<Move<'_>>> = object.code.iter().map(|_| None).collect();
+        for edit in edits {
+            let count = object.code.len();
+            let code = object.code.get(edit.code).ok_or(ElfError::NoSuchCode { index: edit.code, count })?;
+            if edited[edit.code].replace(Move::new(code, edit.map, &edit.insns)?).is_some() {
+                return Err(code.fail(0, "it is edited twice at once"));
+            }
+        }
+        let mut plan = Self {
+            moved: edited.iter().flatten().any(Move::any),
+            code: Vec::new(),
+            symbols: Vec::new(),
+            relocs: Vec::new(),
+            imms: Vec::new(),
+            data: Vec::new(),
+            dropped: Vec::new(),
+        };
+        if plan.moved {
+            if let Some(ext) = &object.ext {
+                ext.check_editable()?;
+            }
+            plan.drop_debug(object)?;
+        }
+        plan.move_symbols(object, &edited)?;
+        plan.move_references(object, &edited)?;
+        plan.move_jump_tables(object, &edited)?;
+        for moved in edits.iter().filter_map(|edit| edited[edit.code].as_ref()) {
+            check_displacements(moved)?;
+            plan.code.push(NewCode::new(moved)?);
+        }
+        Ok(plan)
+    }
+
+    fn drop_debug(&mut self, object: &Object<'_>) -> Result<(), ElfError> {
+        let sections = &object.image.sections;
+        for (index, section) in sections.iter().enumerate().filter(|(_, section)| !section.dropped) {
+            let of_debug = matches!(section.content, Content::Relocs { of, .. } if is_debug(&sections[of]));
+            if is_debug(section) || of_debug {
+                if object.keep_debug {
+                    let reason = "the edit would make it wrong, and it is to be kept";
+                    return Err(ElfError::section(section.name, 0, reason));
+                }
+                self.dropped.push(index);
+            }
+        }
+        Ok(())
+    }
+
+    fn move_symbols(&mut self, object: &Object<'_>, edited: &Edited<'_>) -> Result<(), ElfError> {
+        for (index, symbol) in object.image.symbols.iter().enumerate() {
+            let code = symbol.section.and_then(|section| object.code_of[section]);
+            let Some(moved) = code.and_then(|code| edited[code].as_ref()) else { continue };
+            // A section's own symbol stands for its start, whatever is there.
+            if symbol.dropped || (symbol.kind() == elf::STT_SECTION && symbol.value == 0) {
+                continue;
+            }
+            let slot = |bytes: u64| u32::try_from(bytes / 8).ok().filter(|_| bytes.is_multiple_of(8));
+            let ends = slot(symbol.value).zip(symbol.value.checked_add(symbol.size).and_then(slot));
+            let Some((start, end)) = ends.filter(|&(_, end)| end <= moved.map.old_len()) else {
+                let reason = "it does not name whole slots of its section";
+                return Err(ElfError::symbol(symbol.name, index, reason));
+            };
+            let change = if moved.is_gone_at(start) {
+                None
+            } else {
+                let value = moved.landing(start)?;
+                let size = if symbol.size == 0 { 0 } else { moved.new_of(end).saturating_sub(value) };
+                Some((u64::from(value) * 8, u64::from(size) * 8))
+            };
+            self.symbols.push((index, change));
+        }
+        Ok(())
+    }
+
+    /// Relocations of edited code, and the addends of all relocations against edited code.
+    fn move_references(&mut self, object: &Object<'_>, edited: &Edited<'_>) -> Result<(), ElfError> {
+        let image = &object.image;
+        let mut values: Vec<Option<u64>> = image.symbols.iter().map(|symbol| Some(symbol.value)).collect();
+        for &(index, change) in &self.symbols {
+            values[index] = change.map(|(value, _)| value);
+        }
+        let mut goes = alloc::vec![false; image.sections.len()];
+        for &index in &self.dropped {
+            goes[index] = true;
+        }
+        let ext = object.ext.as_ref().map(|ext| ext.section);
+        for (index, of, relocs) in image.relocs() {
+            if goes[index] || Some(of) == ext {
+                continue;
+            }
+            let holder = object.code_of[of].map(|code| (code, edited[code].as_ref()));
+            let mut kept = Vec::new();
+            for reloc in relocs {
+                let new_slot = match holder {
+                    Some((_, Some(moved))) => match moved.unchanged(reloc.slot())? {
+                        Some(new) => Some(new),
+                        None => continue,
+                    },
+                    Some((_, None)) => Some(reloc.slot()),
+                    None => None,
+                };
+                if let Some(new) = new_slot {
+                    kept.push(Reloc { offset: u64::from(new) * 8, ..*reloc });
+                }
+                let symbol = &image.symbols[reloc.symbol];
+                let Some(section) = symbol.section else { continue };
+                if goes[section] {
+                    let reason = "a relocation against a section that the edit makes stale";
+                    return Err(ElfError::section(image.sections[index].name, reloc.offset, reason));
+                }
+                let Some(moved) = object.code_of[section].and_then(|code| edited[code].as_ref()) else {
+                    continue;
+                };
+                let gone =
+                    ElfError::symbol(symbol.name, reloc.symbol, "deleted, but something still refers to it");
+                let shift = Shift { moved, old: symbol.value, new: values[reloc.symbol].ok_or(gone)? };
+                match holder.zip(new_slot) {
+                    Some(((code, _), new)) => self.move_imm(object, code, reloc, new, &shift)?,
+                    None => self.move_datum(object, of, reloc, &shift)?,
+                }
+            }
+            if let Some((code, Some(_))) = holder {
+                self.relocs.push(NewRelocs { section: index, code, relocs: kept });
+            }
+        }
+        Ok(())
+    }
+
+    fn move_imm(
+        &mut self,
+        object: &Object<'_>,
+        code: usize,
+        reloc: &Reloc,
+        new_slot: u32,
+        shift: &Shift<'_>,
+    ) -> Result<(), ElfError> {
+        let holder = &object.code[code];
+        let slot = reloc.slot();
+        let fail = |reason| ElfError::section(holder.name().as_bytes(), reloc.offset, reason);
+        let target =
+            holder.target(&Relocation::from(reloc), shift.old).ok_or(fail("an address out of range"))?;
+        let addend = shift.addend(target)?;
+        let value = if reloc.kind == R_BPF_64_32 {
+            addend / 8 - 1
+        } else {
+            let high = holder.program().insns.get(slot as usize + 1);
+            if high.is_none_or(|high| high.imm != 0) {
+                return Err(fail("an address in code of more than 32 bits"));
+            }
+            addend
+        };
+        let value = i32::try_from(value).map_err(|_| fail("its target has gone out of range"))?;
+        if value != holder.insn(slot).imm {
+            self.imms.push(Imm { code, slot: new_slot, value });
+        }
+        Ok(())
+    }
+
+    fn move_datum(
+        &mut self,
+        object: &Object<'_>,
+        section: usize,
+        reloc: &Reloc,
+        shift: &Shift<'_>,
+    ) -> Result<(), ElfError> {
+        let holder = &object.image.sections[section];
+        let fail = |reason| ElfError::section(holder.name, reloc.offset, reason);
+        let data = Bytes::new(holder.data().ok_or(fail("a relocation of nothing"))?, object.image.endian);
+        let offset = usize::try_from(reloc.offset).map_err(|_| fail("beyond the end"))?;
+        let cut = || fail("a relocation that goes beyond the end of its section");
+        let (old, long) = match reloc.kind {
+            R_BPF_64_ABS64 => (data.u64(offset).ok_or_else(cut)?, true),
+            R_BPF_64_ABS32 | R_BPF_64_NODYLD32 => (data.u32(offset).ok_or_else(cut)?.into(), false),
+            _ => return Err(fail("a relocation of data that cannot be moved")),
+        };
+        let base = i64::try_from(shift.old).ok();
+        let target = base.and_then(|base| base.checked_add(i64::try_from(old).ok()?));
+        let new = shift.addend(target.ok_or(fail("an address out of range"))?)?;
+        let range = || fail("its target has gone out of range");
+        let value = if long {
+            Word::Long(u64::try_from(new).map_err(|_| range())?)
+        } else {
+            Word::Short(u32::try_from(new).map_err(|_| range())?)
+        };
+        if i64::try_from(old) != Ok(new) {
+            self.data.push(Datum { section, offset, value });
+        }
+        Ok(())
+    }
+
+    fn move_jump_tables(&mut self, object: &Object<'_>, edited: &Edited<'_>) -> Result<(), ElfError> {
+        if !self.moved {
+            return Ok(());
+        }
+        for table in object.jump_tables()? {
+            let Some(moved) = &edited[table.code] else { continue };
+            let data = object.image.sections[table.section].data().unwrap_or_default();
+            let data = Bytes::new(data, object.image.endian);
+            for offset in table.entries() {
+                let entry = data.u64(offset).unwrap_or_default();
+                let new = moved.landing_bytes(i64::try_from(entry).unwrap_or(i64::MAX))?;
+                let value = Word::Long(new.unsigned_abs());
+                self.data.push(Datum { section: table.section, offset, value });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// From an old address to a new one: the edit of the section it is in, and the value of the symbol
+/// that it is relative to.
+struct Shift<'a> {
+    moved: &'a Move<'a>,
+    old: u64,
+    new: u64,
+}
+
+impl Shift<'_> {
+    /// What has to be added to the symbol now to get at what was at byte `target` of the section.
+    fn addend(&self, target: i64) -> Result<i64, ElfError> {
+        let new = i64::try_from(self.new).unwrap_or(i64::MAX);
+        Ok(self.moved.landing_bytes(target)? - new)
+    }
+}
+
+impl NewCode {
+    fn new(moved: &Move<'_>) -> Result<Self, ElfError> {
+        let code = moved.code;
+        let slots = |kind| code.records(kind).slots(code.endian).enumerate();
+        let func: Vec<_> = slots(Kind::Func)
+            .filter(|&(_, slot)| !moved.is_gone_at(slot))
+            .map(|(index, slot)| (index, moved.new_of(slot)))
+            .collect();
+        let line = surviving_lines(code.records(Kind::Line).slots(code.endian), moved);
+        let mut adapted = Vec::new();
+        for (index, slot) in slots(Kind::Core) {
+            adapted.extend(moved.unchanged(slot)?.map(|new| (index, new)));
+        }
+        Ok(Self {
+            func: code.func.repositioned(&func, code.endian),
+            line: code.line.repositioned(&line, code.endian),
+            core: code.core.repositioned(&adapted, code.endian),
+        })
+    }
+}
+
+/// Refuses to leave a call of, or the address of, a function that is gone.
+fn check_displacements(moved: &Move<'_>) -> Result<(), ElfError> {
+    let insns = &moved.code.program.insns;
+    for (slot, insn) in (0..).zip(insns) {
+        let local = (insn.is_call() && insn.src() == CALL_LOCAL) || (insn.is_wide() && insn.src() == LD_FUNC);
+        let target = u32::try_from(i64::from(slot) + 1 + i64::from(insn.imm));
+        let gone = local && target.is_ok_and(|target| moved.is_gone_at(target));
+        if gone && moved.map.position_of(slot).is_some() {
+            return Err(moved.code.fail(slot, "it still refers to a function that was deleted"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! [`ExtLinks`]: which records of `.BTF.ext` belong to which code section.
+
+use alloc::vec::Vec;
+use std::collections::HashMap;
+
+use super::btf::Btf;
+use super::btf_ext::{BtfExt, Group, Kind, Records};
+use super::code::CodeSection;
+use super::error::ElfError;
+use super::image::{Content, Image, Reloc};
+
+const SECTION: &[u8] = b".BTF.ext";
+
+/// The `.BTF.ext` of an object. The records themselves are with the code sections.
+#[derive(Clone, Debug)]
+pub(crate) struct ExtLinks<'d> {
+    pub(crate) section: usize,
+    ext: BtfExt<'d>,
+    /// For each group of each table its code section, if it is one.
+    owners: [Vec<Option<Owner>>; 3],
+    /// The section with its relocations, if it has one.
+    relocs: Option<usize>,
+    /// Why the section cannot be written anew.
+    frozen: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    code: usize,
+    /// The symbol and the type that all its records are relocated with, if they are.
+    reloc: Option<(usize, u32)>,
+}
+
+impl<'d> ExtLinks<'d> {
+    /// Hands the records of section `section`, which `data` is, to the code sections.
+    ///
+    /// O(bytes + relocations).
+    pub(crate) fn connect(
+        image: &Image<'d>,
+        section: usize,
+        data: &'d [u8],
+        btf: &Btf<'_>,
+        code: &mut [CodeSection],
+    ) -> Result<Self, ElfError> {
+        let ext = BtfExt::parse(data, image.endian)?;
+        let relocs = image.relocs().find(|&(_, of, _)| of == section);
+        let mut places: HashMap<u64, Reloc> = HashMap::new();
+        let mut links = Self {
+            section,
+            owners: Default::default(),
+            relocs: relocs.map(|(index, ..)| index),
+            frozen: ext.has_unknown_fields().then_some("the header has fields that are not known"),
+            ext,
+        };
+        for reloc in relocs.into_iter().flat_map(|(.., relocs)| relocs) {
+            places.insert(reloc.offset, *reloc);
+        }
+        let mut by_name: HashMap<&[u8], Vec<usize>> = HashMap::new();
+        for (index, found) in code.iter().enumerate() {
+            by_name.entry(image.sections[found.section].name).or_default().push(index);
+        }
+        for kind in Kind::ALL {
+            let record = links.ext.record_len(kind);
+            for group in &mut links.ext.tables[kind as usize].groups {
+                let fail = |at: usize, reason| ElfError::section(SECTION, at as u64, reason);
+                let name = btf.string(group.section).unwrap_or_default();
+                let owner = match by_name.get(name.as_bytes()).map(Vec::as_slice) {
+                    None => None,
+                    Some(&[index]) => Some(index),
+                    Some(_) => return Err(fail(group.start, "records of two sections with one name")),
+                };
+                let owner = owner.map(|index| {
+                    let reloc = group_reloc(image, group, record, code[index].section, &mut places);
+                    if reloc.is_err() {
+                        links.frozen = Some("its relocations are not one a record");
+                    }
+                    Owner { code: index, reloc: reloc.unwrap_or_default() }
+                });
+                links.owners[kind as usize].push(owner);
+                if let Some(owner) = owner {
+                    let code = &mut code[owner.code];
+                    let start = group.start;
+                    let records = core::mem::take(&mut group.records);
+                    code.take_records(kind, records)
+                        .map_err(|(index, reason)| fail(start + index * record, reason))?;
+                }
+            }
+        }
+        if !places.is_empty() {
+            links.frozen = Some("its relocations are not one a record");
+        }
+        Ok(links)
+    }
+
+    /// Refuses an edit after which the section could not be written.
+    pub(crate) fn check_editable(&self) -> Result<(), ElfError> {
+        match self.frozen {
+            Some(reason) => Err(ElfError::section(SECTION, 0, reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts the section and its relocations, as the code sections now have them, into `image`.
+    ///
+    /// O(bytes).
+    pub(crate) fn store(&self, code: &[CodeSection], image: &mut Image<'_>) -> Result<(), ElfError> {
+        let mut ext = self.ext.clone();
+        for kind in Kind::ALL {
+            let groups = &mut ext.tables[kind as usize].groups;
+            for (group, owner) in groups.iter_mut().zip(&self.owners[kind as usize]) {
+                if let Some(owner) = owner {
+                    group.records = code[owner.code].records(kind).clone();
+                }
+            }
+        }
+        let (bytes, placed) = ext.to_bytes()?;
+        if let Some(index) = self.relocs {
+            let mut relocs = Vec::new();
+            for group in placed {
+                let owner = self.owners[group.kind as usize][group.group];
+                let Some((owner, (symbol, kind))) = owner.and_then(|owner| Some((owner, owner.reloc?)))
+                else {
+                    continue;
+                };
+                let (len, record) = (code[owner.code].records(group.kind).len(), ext.record_len(group.kind));
+                relocs.extend((0..len).map(|index| Reloc {
+                    offset: (group.start + index * record) as u64,
+                    symbol,
+                    kind,
+                }));
+            }
+            image.sections[index].content = Content::Relocs { of: self.section, relocs };
+        }
+        image.sections[self.section].content = Content::Data(bytes.into());
+        Ok(())
+    }
+}
+
+/// What all records of a group are relocated with, each at its start; takes those relocations out of
+/// `places`. `Err` if not all are, or not alike, or not from the start of the section.
+fn group_reloc(
+    image: &Image<'_>,
+    group: &Group,
+    record: usize,
+    section: usize,
+    places: &mut HashMap<u64, Reloc>,
+) -> Result<Option<(usize, u32)>, ()> {
+    let mut found = (0..group.records.len())
+        .map(|index| places.remove(&((group.start + index * record) as u64)))
+        .map(|reloc| reloc.map(|reloc| (reloc.symbol, reloc.kind)));
+    let first = found.next().flatten();
+    if found.any(|other| other != first) {
+        return Err(());
+    }
+    let from_start = first.is_none_or(|(symbol, _)| {
+        let symbol = &image.symbols[symbol];
+        symbol.section == Some(section) && symbol.value == 0 && !symbol.is_function()
+    });
+    if from_start { Ok(first) } else { Err(()) }
+}
+
+impl CodeSection {
+    pub(crate) fn records(&self, kind: Kind) -> &Records {
+        match kind {
+            Kind::Func => &self.func,
+            Kind::Line => &self.line,
+            Kind::Core => &self.core,
+        }
+    }
+
+    pub(crate) fn records_mut(&mut self, kind: Kind) -> &mut Records {
+        match kind {
+            Kind::Func => &mut self.func,
+            Kind::Line => &mut self.line,
+            Kind::Core => &mut self.core,
+        }
+    }
+
+    /// The error has the index of the record.
+    fn take_records(&mut self, kind: Kind, records: Records) -> Result<(), (usize, &'static str)> {
+        if self.records(kind).len() != 0 {
+            return Err((0, "a section that is listed twice"));
+        }
+        for (index, slot) in records.slots(self.endian).enumerate() {
+            if slot >= self.len() {
+                return Err((index, "a record beyond the end of its section"));
+            }
+            if self.is_inside(slot) {
+                return Err((index, "a record inside an instruction"));
+            }
+            if kind == Kind::Core {
+                self.pin(slot);
+            }
+        }
+        *self.records_mut(kind) = records;
+        Ok(())
+    }
+}
