@@ -1,3 +1,7 @@
-//! The `relinear` command.
+//! The command `relinear`.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -18,9 +18,13 @@ mod jump_tables;
 mod lines;
 mod moves;
 mod object;
+mod patch;
+mod place;
 mod plan;
 mod records;
 mod refs;
+mod stack;
+mod tally;
 mod write;
 
 pub use btf::Btf;
@@ -31,4 +35,7 @@ pub use code::{
 pub use edit::Edit;
 pub use error::ElfError;
 pub use object::{Note, Object, Referent};
+pub use patch::{PatchError, PatchReason, PatchReport, patch};
+pub use place::{Place, SourceLine};
 pub use refs::{Reachable, SubprogramId};
+pub use tally::FunctionReport;

@@ -4,6 +4,8 @@
 mod asm;
 #[cfg(feature = "bpf")]
 mod cfg;
+#[cfg(all(feature = "cli", unix))]
+mod cli;
 #[cfg(feature = "fuzzing")]
 mod edits;
 #[cfg(feature = "elf")]

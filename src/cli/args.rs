@@ -1,0 +1,134 @@
+//! The command line: what can be asked for, and in which words.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{Args, Parser, Subcommand};
+use relinear::passes::Pass;
+
+/// Edit eBPF objects in linear time.
+///
+/// Reads a relocatable ELF object as clang makes it for BPF, and moves whatever speaks of an instruction
+/// along with it: jumps, calls, symbols, relocations, source lines, CO-RE records.
+///
+/// Exit status: 0 done, 1 the input or the work on it failed, 2 wrong use.
+#[derive(Parser, Debug)]
+#[command(version, max_term_width = 100, disable_help_subcommand = true)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Command {
+    /// Run passes over an object and write the result
+    ///
+    /// Prints a row for each function: its instructions (of one slot of 8 bytes, or two) before and
+    /// after, those inserted, those deleted, and the jumps, calls and function references whose
+    /// displacement changed. Notes of what had to be left out go to the standard error.
+    ///
+    /// OUT is written whole or not at all: beside it first, then moved into its place. If it is a
+    /// symbolic link, the file that the link leads to is replaced. A file that was there keeps its
+    /// permissions. What is no regular file (a pipe, a device) is written to as it is.
+    ///
+    /// JSON: `file`; `output`; `seed`; `functions`, each with `section`, `function`, `insns_before`, `insns_after`,
+    /// `inserted`, `deleted`, `branches_moved`, all counts of instructions; `total`, the same counts
+    /// over all functions; `passes`, each with `pass` and what it counts; `branches_lengthened`, how many
+    /// jumps became a `gotol` to reach; `notes`, texts; `patch_ns`, the
+    /// time that parsing, passes and writing to memory took in nanoseconds.
+    Patch(PatchArgs),
+    /// Disassemble an object, with its source lines, names, relocations and labels
+    ///
+    /// A row has the slot (8 bytes) from the start of the section, the bytes, the instruction, and what
+    /// the loader will do with it. A jump shows a label, a call the name of what it calls. Source lines
+    /// come from `.BTF.ext`.
+    ///
+    /// JSON: `file`; `endian`; `sections`, each with `section` and `insns`, each of these with `slot` (from the
+    /// start of the section), `bytes` (hexadecimal, as in the file), `text`, and where there is one: `function` (one
+    /// that starts here), `label` (here), `target_slot` (of a jump or call), `relocation` (`kind`, `symbol`), `core` (`kind`,
+    /// `access`), `line` (`file`, `line`, `column`, `text`; the source line that starts here).
+    Dis(DisArgs),
+    /// Check every structure of an object, and say what is wrong where
+    ///
+    /// Prints all that it finds, one finding a line. The exit status is 1 if there is any, or if the
+    /// kernel rejects a program.
+    ///
+    /// JSON: `file`; `functions` and `insns`, how many there are; `findings`, each with `section`,
+    /// `function`, `slot` (from the start of the section, 8 bytes each), `line` and `message`; with `--kernel` also `kernel`:
+    /// `skipped`, why it was not asked, or `programs`, each with `program`, `section`, `verdict` (accepted,
+    /// rejected or skipped), `reason`, `log` (its last lines), `verified_insns` (how many the verifier went through) and
+    /// `translated_bytes`.
+    Check(CheckArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct PatchArgs {
+    /// The object to read; `-` is the standard input
+    #[arg(value_name = "IN")]
+    pub(super) input: PathBuf,
+
+    /// The object to write; `-` is the standard output, and the table then goes to the standard error
+    #[arg(short, long, value_name = "OUT", required_unless_present = "in_place")]
+    pub(super) output: Option<PathBuf>,
+
+    /// The passes to run, in this order, separated by commas
+    #[arg(short, long = "pass", value_name = "NAME", required = true, value_delimiter = ',')]
+    #[arg(value_parser = pass_names())]
+    pub(super) passes: Vec<String>,
+
+    /// Where the random numbers of `blind` start, from 0 to 2^64 - 1, decimal, or hexadecimal after
+    /// `0x`. The same seed gives the same bytes
+    #[arg(long, value_name = "N", default_value = "0", value_parser = parse_seed)]
+    pub(super) seed: u64,
+
+    /// Let OUT be the same file as IN. Without OUT, it is
+    #[arg(long)]
+    pub(super) in_place: bool,
+
+    /// Fail rather than leave out sections for debuggers (`.debug_*`), which cannot be moved along yet
+    #[arg(long)]
+    pub(super) keep_debug: bool,
+
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DisArgs {
+    /// The object to read; `-` is the standard input
+    #[arg(value_name = "IN")]
+    pub(super) input: PathBuf,
+
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    /// The object to read; `-` is the standard input
+    #[arg(value_name = "IN")]
+    pub(super) input: PathBuf,
+
+    /// Also load each program into the running kernel, and print its verdict and the last lines that
+    /// its verifier says. Needs the feature `kernel`, and the right to use bpf(2)
+    #[arg(long)]
+    pub(super) kernel: bool,
+
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+fn pass_names() -> PossibleValuesParser {
+    Pass::NAMES.map(|(name, help)| PossibleValue::new(name).help(help)).into()
+}
+
+fn parse_seed(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) if !digits.starts_with('+') => u64::from_str_radix(digits, 16),
+        _ => text.parse(),
+    };
+    parsed.map_err(|_| "not a number from 0 to 2^64 - 1".to_owned())
+}

@@ -1,0 +1,86 @@
+//! `relinear check`: says what is wrong with an object, and what the kernel says of it.
+
+use std::io::{self, Write};
+
+use relinear::elf::Object;
+use serde::Serialize;
+
+use super::args::CheckArgs;
+use super::failure::Failure;
+use super::findings::{self, Finding};
+use super::input;
+#[cfg(feature = "kernel")]
+use super::kernel;
+use super::place::FindingJson;
+use super::print::{self, Style};
+
+pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
+    if args.kernel && cfg!(not(feature = "kernel")) {
+        let reason = "--kernel is not built in: build with the feature `kernel`";
+        return Err(Failure::Usage(reason.to_owned()));
+    }
+    let input = input::read(&args.input)?;
+    let object = Object::parse(&input.bytes);
+    let (mut functions, mut insns) = (0, 0);
+    for code in object.iter().flat_map(Object::code) {
+        functions += code.functions().len();
+        let len = u32::try_from(code.program().insns.len()).unwrap_or(u32::MAX);
+        insns += code.insns(0..len).count();
+    }
+    let findings = match &object {
+        Ok(object) => findings::find(object),
+        Err(error) => vec![Finding { place: None, message: error.to_string() }],
+    };
+    #[cfg(feature = "kernel")]
+    let kernel = match &object {
+        Ok(object) if args.kernel => Some(kernel::load(&input.bytes, object)),
+        _ => None,
+    };
+    let shown = Shown {
+        file: &input.name,
+        functions,
+        insns,
+        findings: findings.into_iter().map(|found| FindingJson::new(found.place, found.message)).collect(),
+        #[cfg(feature = "kernel")]
+        kernel,
+    };
+    print::to_stdout(|out| if args.json { print::json(out, &shown) } else { shown.write(out) })?;
+    shown.outcome()
+}
+
+/// All that is said, in the shape of its JSON.
+#[derive(Serialize)]
+struct Shown<'a> {
+    file: &'a str,
+    functions: usize,
+    insns: usize,
+    findings: Vec<FindingJson>,
+    #[cfg(feature = "kernel")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel: Option<kernel::Loaded>,
+}
+
+impl Shown<'_> {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let style = Style::of_stdout();
+        let file = self.file;
+        for found in &self.findings {
+            writeln!(out, "{file}: {}: {found}", style.error("finding"))?;
+        }
+        let (functions, insns, findings) = (self.functions, self.insns, self.findings.len());
+        writeln!(out, "{file}: {functions} functions, {insns} instructions, {findings} findings")?;
+        #[cfg(feature = "kernel")]
+        if let Some(kernel) = &self.kernel {
+            kernel.write(out, style)?;
+        }
+        Ok(())
+    }
+
+    fn outcome(&self) -> Result<(), Failure> {
+        #[cfg(feature = "kernel")]
+        let rejected = self.kernel.as_ref().is_some_and(kernel::Loaded::has_rejected);
+        #[cfg(not(feature = "kernel"))]
+        let rejected = false;
+        if rejected || !self.findings.is_empty() { Err(Failure::Told) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,177 @@
+//! [`find`]: all that is wrong with an object that could be read.
+
+use relinear::bpf::opcode::{FRAME_POINTER, LD_NUMBER, LDX, ST, STX};
+use relinear::bpf::{Cfg, CfgError, Insn, InsnError, Program, check_insn};
+use relinear::elf::{CodeSection, Object, Place, R_BPF_64_32, Referent};
+
+/// Something that is wrong, and where.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) place: Option<Place>,
+    pub(super) message: String,
+}
+
+/// How many findings about control flow one section gets: each one costs a walk through it.
+const MAX_FLOW: usize = 32;
+
+/// Finds all that is wrong with an object.
+pub(super) fn find(object: &Object<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (code, section) in object.code().iter().enumerate() {
+        let mut search = Search { object, code, section, findings: &mut findings };
+        search.check_code();
+        search.check_functions();
+        search.check_relocations();
+        search.check_func_info();
+        search.check_line_info();
+        search.check_core();
+    }
+    findings
+}
+
+/// The search in one code section.
+struct Search<'a> {
+    object: &'a Object<'a>,
+    code: usize,
+    section: &'a CodeSection,
+    findings: &'a mut Vec<Finding>,
+}
+
+impl Search<'_> {
+    fn add(&mut self, slot: u32, message: impl Into<String>) {
+        let place = Some(self.object.place(self.code, slot));
+        self.findings.push(Finding { place, message: message.into() });
+    }
+
+    /// Encodings, jumps and calls, ends of functions.
+    ///
+    /// A graph of control flow stops at the first thing that is wrong. So each one is noted, taken out of
+    /// a copy of the code in such a way that nothing else goes wrong by that, and looked for again.
+    fn check_code(&mut self) {
+        let mut program = self.section.program().clone();
+        let mut at = 0;
+        while at < program.insns.len() {
+            match check_insn(&program.insns, at, FRAME_POINTER) {
+                Ok(slots) => at += slots,
+                Err(InsnError { reason, .. }) => {
+                    self.add(slot(at), reason.to_string());
+                    program.insns[at] = Insn::exit();
+                    at += 1;
+                }
+            }
+        }
+        for _ in 0..MAX_FLOW {
+            let Err(error) = Cfg::new(&program) else { return };
+            let found = match error {
+                CfgError::OutOfProgram { at, .. }
+                | CfgError::IntoInsn { at, .. }
+                | CfgError::LeavesSubprog { at, .. }
+                | CfgError::NoSubprog { at, .. }
+                | CfgError::FallsOff { at, .. } => Some(at),
+                _ => None,
+            };
+            self.add(found.unwrap_or_default(), error.to_string());
+            let Some(at) = found else { return };
+            take_out(&mut program, at, matches!(error, CfgError::FallsOff { .. }));
+        }
+        self.add(0, format!("only the first {MAX_FLOW} findings about control flow are told"));
+    }
+
+    fn check_functions(&mut self) {
+        for pair in self.section.functions().windows(2) {
+            let [one, next] = pair else { continue };
+            if one.start != next.start && one.start + one.len > next.start {
+                let message = format!("function {} begins inside of function {}", next.name, one.name);
+                self.add(next.start, message);
+            }
+        }
+    }
+
+    fn check_relocations(&mut self) {
+        for relocation in self.section.relocations() {
+            let Referent::Code { code, slot } = self.object.referent(self.code, relocation) else { continue };
+            let target = &self.object.code()[code];
+            if target.program().subprogs.binary_search(&slot).is_err() {
+                let what = if relocation.kind == R_BPF_64_32 { "calls" } else { "takes the address of" };
+                let name = target.name();
+                self.add(
+                    relocation.slot,
+                    format!("its relocation {what} slot {slot} of section {name:?}, where no function starts"),
+                );
+            }
+        }
+    }
+
+    /// The kernel's rules in `check_btf_func`.
+    fn check_func_info(&mut self) {
+        let records: Vec<_> = self.section.func_info().collect();
+        let Some(btf) = self.object.btf().filter(|_| !records.is_empty()) else { return };
+        for (index, record) in records.iter().enumerate() {
+            if index != 0 && record.slot <= records[index - 1].slot {
+                self.add(record.slot, "its function record is out of order");
+            }
+            if btf.function(record.type_id).is_none() {
+                let id = record.type_id;
+                self.add(record.slot, format!("its function record names type {id}, which is no function"));
+            }
+        }
+        let mut slots: Vec<u32> = records.iter().map(|record| record.slot).collect();
+        slots.sort_unstable();
+        let starts = &self.section.program().subprogs;
+        for &slot in slots.iter().filter(|slot| starts.binary_search(slot).is_err()) {
+            self.add(slot, "a function record where no function starts");
+        }
+        for &start in starts.iter().filter(|start| slots.binary_search(start).is_err()) {
+            self.add(start, "no function record, though other functions of the section have one");
+        }
+    }
+
+    /// The kernel's rules in `check_btf_line`.
+    fn check_line_info(&mut self) {
+        let records: Vec<_> = self.section.line_info().collect();
+        let Some(btf) = self.object.btf().filter(|_| !records.is_empty()) else { return };
+        for (index, record) in records.iter().enumerate() {
+            if index != 0 && record.slot <= records[index - 1].slot {
+                self.add(record.slot, "its line record is out of order");
+            }
+            if btf.string(record.file_name).is_none() || btf.string(record.text).is_none() {
+                self.add(record.slot, "its line record names a string that is not there");
+            }
+        }
+        let mut slots: Vec<u32> = records.iter().map(|record| record.slot).collect();
+        slots.sort_unstable();
+        let starts = self.section.program().subprogs.clone();
+        for start in starts.into_iter().filter(|start| slots.binary_search(start).is_err()) {
+            self.add(start, "no line record for the start of a function, though others have one");
+        }
+    }
+
+    /// What libbpf makes of CO-RE records (`bpf_core_parse_spec`, `bpf_core_patch_insn`).
+    fn check_core(&mut self) {
+        let Some(btf) = self.object.btf() else { return };
+        for record in self.section.core_relos() {
+            if btf.access(&record).is_none() {
+                let id = record.type_id;
+                self.add(record.slot, format!("its CO-RE record does not fit type {id}"));
+            }
+            let insn = self.section.program().insns[record.slot as usize];
+            let loads = insn.is_wide() && insn.src() == LD_NUMBER;
+            if !(loads || matches!(insn.class(), LDX | ST | STX) || (insn.is_alu() && !insn.is_reg())) {
+                self.add(record.slot, "a CO-RE record for an instruction that has nothing to adapt");
+            }
+        }
+    }
+}
+
+/// Makes the instruction at `at` one that goes on in the same way, but refers to nothing.
+fn take_out(program: &mut Program, at: u32, end: bool) {
+    let at = at as usize;
+    let insn = program.insns[at];
+    let substitute = if end || insn.is_goto() { Insn::exit() } else { Insn::mov64_imm(0, 0) };
+    let slots = insn.slots().min(program.insns.len() - at);
+    program.insns[at..at + slots].fill(substitute);
+}
+
+fn slot(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,47 @@
+//! The command: takes the line apart, runs what it asks for, and turns the outcome into an exit status.
+
+mod args;
+mod check;
+mod dis;
+mod failure;
+mod findings;
+mod input;
+#[cfg(feature = "kernel")]
+mod kernel;
+mod output;
+mod patch;
+mod place;
+mod print;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+use failure::Failure;
+use print::Style;
+
+/// Runs the command that the process was started with.
+pub(crate) fn main() -> ExitCode {
+    let outcome = match Cli::try_parse() {
+        Ok(Cli { command: Command::Patch(args) }) => patch::run(&args),
+        Ok(Cli { command: Command::Dis(args) }) => dis::run(&args),
+        Ok(Cli { command: Command::Check(args) }) => check::run(&args),
+        // What was asked for may be the help, which is no error.
+        Err(asked) => {
+            let code = u8::try_from(asked.exit_code()).unwrap_or(2);
+            return ExitCode::from(if asked.print().is_ok() { code } else { code.max(1) });
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Failure::Usage(reason) | Failure::Work(reason) = &failure {
+                let style = Style::of_stderr();
+                print::note(&format!("{}: {reason}", style.error("error")));
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! `relinear patch`: runs passes over an object and writes the result.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use relinear::elf::{FunctionReport, Object, PatchReport, patch};
+use relinear::passes::{Pass, Report};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+
+use super::args::PatchArgs;
+use super::failure::{Failure, reason};
+use super::input::{self, Input};
+use super::print::{self, Style};
+use super::{output, table};
+
+pub(super) fn run(args: &PatchArgs) -> Result<(), Failure> {
+    let target = args.output.as_deref().unwrap_or(&args.input);
+    let to_stdout = input::is_standard(target);
+    if args.output.is_none() && to_stdout {
+        return Err(Failure::Usage("the standard input cannot be patched in place: give OUT".to_owned()));
+    }
+    if to_stdout && io::stdout().is_terminal() {
+        return Err(Failure::Usage("an object is not for a terminal: redirect the output".to_owned()));
+    }
+    let passes = passes(args)?;
+    let input = input::read(&args.input)?;
+    if !args.in_place && !to_stdout && is_over(target, &input) {
+        let target = target.display();
+        return Err(Failure::Usage(format!("{target} is the file that is read: allow that by --in-place")));
+    }
+
+    let started = Instant::now();
+    let fail = |error: &dyn std::error::Error| Failure::Work(format!("{}: {error}", input.name));
+    let mut object = Object::parse(&input.bytes).map_err(|error| fail(&error))?;
+    object.keep_debug(args.keep_debug);
+    let report = patch(&mut object, &passes).map_err(|error| fail(&error))?;
+    let bytes = object.write().map_err(|error| fail(&error))?;
+    let time = started.elapsed();
+
+    if to_stdout {
+        print::to_stdout(|out| out.write_all(&bytes))?;
+    } else {
+        output::write_whole(target, &bytes)
+            .map_err(|error| Failure::Work(format!("{}: {}", target.display(), reason(&error))))?;
+    }
+    tell(args, &input.name, target, &object, &report, time)
+}
+
+fn is_over(target: &Path, input: &Input) -> bool {
+    input.metadata.as_ref().is_some_and(|metadata| output::is_same_file(target, metadata))
+}
+
+/// The passes asked for, with their options.
+fn passes(args: &PatchArgs) -> Result<Vec<Pass>, Failure> {
+    let passes = args.passes.iter().map(|name| {
+        let mut pass = Pass::by_name(name).ok_or_else(|| Failure::Usage(format!("no pass {name:?}")))?;
+        if let Pass::Blind(options) = &mut pass {
+            options.seed = args.seed;
+        }
+        Ok(pass)
+    });
+    passes.collect()
+}
+
+/// Says what was done: the report goes where the object does not, the notes to the standard error.
+fn tell(
+    args: &PatchArgs,
+    name: &str,
+    target: &Path,
+    object: &Object<'_>,
+    report: &PatchReport,
+    time: Duration,
+) -> Result<(), Failure> {
+    let to_stderr = input::is_standard(target);
+    let mut notes: Vec<String> = object.notes().iter().map(ToString::to_string).collect();
+    if report.relaxed != 0 {
+        notes.push(format!(
+            "{} branches that no longer reached became `gotol`, which needs Linux 6.6 or later",
+            report.relaxed
+        ));
+    }
+    let functions: Vec<Row> = report.functions.iter().map(Row::from).collect();
+    let mut total = Counts::default();
+    for function in &functions {
+        total.add(&function.counts);
+    }
+    let passes: Vec<PassJson> =
+        args.passes.iter().zip(&report.passes).map(|(name, report)| PassJson::new(name, report)).collect();
+    let shown = Shown {
+        file: name,
+        output: target.display().to_string(),
+        seed: args.seed,
+        functions,
+        total,
+        passes,
+        branches_lengthened: report.relaxed,
+        notes,
+        patch_ns: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+    };
+    if !args.json {
+        for note in &shown.notes {
+            print::note(&format!("note: {note}"));
+        }
+    }
+    let style = if to_stderr { Style::of_stderr() } else { Style::of_stdout() };
+    let write = |out: &mut dyn Write| {
+        if args.json { print::json(out, &shown) } else { shown.write(out, style, time) }
+    };
+    if to_stderr {
+        print::to_stderr(write);
+        return Ok(());
+    }
+    print::to_stdout(write)
+}
+
+/// All that is said, in the shape of its JSON.
+#[derive(serde::Serialize)]
+struct Shown<'a> {
+    file: &'a str,
+    output: String,
+    seed: u64,
+    functions: Vec<Row>,
+    total: Counts,
+    passes: Vec<PassJson>,
+    branches_lengthened: u32,
+    notes: Vec<String>,
+    patch_ns: u64,
+}
+
+/// What became of one function.
+#[derive(serde::Serialize)]
+struct Row {
+    section: String,
+    function: String,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
+/// Counts of instructions.
+#[derive(serde::Serialize, Default)]
+struct Counts {
+    insns_before: u64,
+    insns_after: u64,
+    inserted: u64,
+    deleted: u64,
+    branches_moved: u64,
+}
+
+/// What a pass counted.
+struct PassJson {
+    pass: String,
+    counts: Vec<(&'static str, u32)>,
+}
+
+impl Serialize for PassJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("pass", &self.pass)?;
+        for (what, count) in &self.counts {
+            map.serialize_entry(what, count)?;
+        }
+        map.end()
+    }
+}
+
+impl From<&FunctionReport> for Row {
+    fn from(report: &FunctionReport) -> Self {
+        Self {
+            section: report.section.clone(),
+            function: report.function.clone(),
+            counts: Counts {
+                insns_before: report.before.into(),
+                insns_after: report.after.into(),
+                inserted: report.inserted.into(),
+                deleted: report.deleted.into(),
+                branches_moved: report.branches_moved.into(),
+            },
+        }
+    }
+}
+
+impl Counts {
+    fn add(&mut self, other: &Self) {
+        self.insns_before += other.insns_before;
+        self.insns_after += other.insns_after;
+        self.inserted += other.inserted;
+        self.deleted += other.deleted;
+        self.branches_moved += other.branches_moved;
+    }
+
+    fn cells(&self) -> [String; 5] {
+        [self.insns_before, self.insns_after, self.inserted, self.deleted, self.branches_moved]
+            .map(|count| count.to_string())
+    }
+}
+
+impl PassJson {
+    fn new(name: &str, report: &Report) -> Self {
+        let counts = match report {
+            Report::Dce(report) => vec![
+                ("unreached_slots", report.unreached_slots),
+                ("unreferenced_subprograms", report.unreferenced_subprogs),
+                ("always_taken", report.always_taken),
+                ("never_taken", report.never_taken),
+                ("gotos", report.gotos),
+            ],
+            Report::Blind(report) => vec![
+                ("blinded", report.blinded),
+                ("spilled", report.spilled),
+                ("left_pinned", report.pinned),
+                ("left_null_checks", report.null_checks),
+                ("left_jumps_without_register", report.jumps_without_register),
+                ("left_without_register", report.without_register),
+                ("left_edited", report.edited),
+            ],
+            _ => Vec::new(),
+        };
+        Self { pass: name.to_owned(), counts }
+    }
+}
+
+impl Shown<'_> {
+    fn write(&self, out: &mut dyn Write, style: Style, time: Duration) -> io::Result<()> {
+        let head = ["section", "function", "insns", "after", "inserted", "deleted", "branches moved"];
+        let row = |section: &str, function: &str, counts: &Counts| {
+            let names = [section.to_owned(), function.to_owned()];
+            names.into_iter().chain(counts.cells()).collect::<Vec<String>>()
+        };
+        let mut rows: Vec<Vec<String>> =
+            self.functions.iter().map(|of| row(&of.section, &of.function, &of.counts)).collect();
+        rows.push(row("total", "", &self.total));
+        table::write(out, style, &head, &rows, 2)?;
+        for pass in &self.passes {
+            let counts = pass.counts.iter().filter(|(_, count)| *count != 0);
+            let counts: Vec<String> =
+                counts.map(|(what, count)| format!("{count} {}", what.replace('_', " "))).collect();
+            let counts = if counts.is_empty() { "nothing to do".to_owned() } else { counts.join(", ") };
+            writeln!(out, "{}: {counts}", pass.pass)?;
+        }
+        writeln!(out, "{} in {:.1} ms", self.output, time.as_secs_f64() * 1000.0)
+    }
+}

@@ -1,0 +1,91 @@
+//! Printing: colours only for a terminal, and no panic if nobody listens.
+
+use std::env;
+use std::fmt::{self, Display};
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use anstyle::AnsiColor;
+use serde::Serialize;
+
+use super::failure::{Failure, reason};
+
+/// Whether text gets colours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    on: bool,
+}
+
+impl Style {
+    /// What fits the standard output.
+    pub(super) fn of_stdout() -> Self {
+        Self::of(&io::stdout())
+    }
+
+    /// What fits the standard error.
+    pub(super) fn of_stderr() -> Self {
+        Self::of(&io::stderr())
+    }
+
+    /// A terminal has colours, unless it is a dumb one or the user wants none (<https://no-color.org>).
+    fn of(stream: &impl IsTerminal) -> Self {
+        let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = env::var_os("TERM").is_some_and(|value| value == "dumb");
+        Self { on: stream.is_terminal() && !refused && !dumb }
+    }
+
+    /// Something that went wrong.
+    pub(super) fn error<T: Display>(self, text: T) -> impl Display {
+        self.paint(text, AnsiColor::Red.on_default().bold())
+    }
+
+    /// A title.
+    pub(super) fn title<T: Display>(self, text: T) -> impl Display {
+        self.paint(text, anstyle::Style::new().bold())
+    }
+
+    /// Something beside the point.
+    pub(super) fn aside<T: Display>(self, text: T) -> impl Display {
+        self.paint(text, AnsiColor::Green.on_default())
+    }
+
+    fn paint<T: Display>(self, text: T, style: anstyle::Style) -> Painted<T> {
+        Painted { text, style: if self.on { style } else { anstyle::Style::new() } }
+    }
+}
+
+/// A text with its colour.
+struct Painted<T> {
+    text: T,
+    style: anstyle::Style,
+}
+
+impl<T: Display> Display for Painted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}{:#}", self.style, self.text, self.style)
+    }
+}
+
+/// Prints to the standard output what `print` writes.
+pub(super) fn to_stdout(print: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    print(&mut out)
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::Work(format!("standard output: {}", reason(&error))))
+}
+
+/// Prints to the standard error what `print` writes. It is not known whom to tell if that fails.
+pub(super) fn to_stderr(print: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+    let mut out = BufWriter::new(io::stderr().lock());
+    let _ = print(&mut out).and_then(|()| out.flush());
+}
+
+/// Prints a line to the standard error.
+pub(super) fn note(line: &str) {
+    to_stderr(|out| writeln!(out, "{line}"));
+}
+
+/// Writes `value` as JSON, with a line end.
+pub(super) fn json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
+}

@@ -1,0 +1,38 @@
+//! Tables of text: columns as wide as what is in them.
+
+use std::io::{self, Write};
+
+use super::print::Style;
+
+/// Writes a table. The first `left` columns are flush left, the others, numbers, flush right.
+pub(super) fn write(
+    out: &mut dyn Write,
+    style: Style,
+    head: &[&str],
+    rows: &[Vec<String>],
+    left: usize,
+) -> io::Result<()> {
+    let width = |column: usize, title: &str| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.max().unwrap_or_default().max(title.len())
+    };
+    let widths: Vec<usize> = head.iter().enumerate().map(|(column, title)| width(column, title)).collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut text = String::new();
+        for ((column, cell), &width) in cells.enumerate().zip(&widths) {
+            let gap = if column == 0 { "" } else { "  " };
+            text += &if column < left {
+                format!("{gap}{cell:<width$}")
+            } else {
+                format!("{gap}{cell:>width$}")
+            };
+        }
+        text.truncate(text.trim_end().len());
+        text
+    };
+    writeln!(out, "{}", style.title(line(&mut head.iter().copied())))?;
+    for row in rows {
+        writeln!(out, "{}", line(&mut row.iter().map(String::as_str)))?;
+    }
+    Ok(())
+}
