@@ -172,7 +172,8 @@ impl<'a> SectionView<'a> {
 
     fn core_access(&self, core: &CoreRelo) -> CoreJson {
         let access = || self.object.btf()?.access(core);
-        let kind = CORE_KINDS.get(core.kind as usize).map_or_else(|| core.kind.to_string(), ToString::to_string);
+        let kind =
+            CORE_KINDS.get(core.kind as usize).map_or_else(|| core.kind.to_string(), ToString::to_string);
         CoreJson { kind, access: access().unwrap_or_else(|| format!("type {}", core.type_id)) }
     }
 
@@ -252,8 +253,11 @@ impl Names for InsnNames<'_> {
         let target = i64::from(self.slot) + 1 + displacement;
         let Ok(target) = u32::try_from(target) else { return Ok(false) };
         let insn = self.view.section.program().insns[self.slot as usize];
-        let name =
-            if insn.is_jump() { self.view.label(target) } else { self.view.function_at(self.view.code, target) };
+        let name = if insn.is_jump() {
+            self.view.label(target)
+        } else {
+            self.view.function_at(self.view.code, target)
+        };
         name.map_or(Ok(false), |name| f.write_str(&name).map(|()| true))
     }
 

@@ -96,7 +96,9 @@ impl Search<'_> {
                 let name = target.name();
                 self.add(
                     relocation.slot,
-                    format!("its relocation {what} slot {slot} of section {name:?}, where no function starts"),
+                    format!(
+                        "its relocation {what} slot {slot} of section {name:?}, where no function starts"
+                    ),
                 );
             }
         }

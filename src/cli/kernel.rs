@@ -33,7 +33,8 @@ pub(super) struct Loaded {
 struct Verdict {
     program: String,
     section: String,
-    verdict: Word,
+    #[serde(rename = "verdict")]
+    word: Word,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     log: Vec<String>,
@@ -67,12 +68,12 @@ pub(super) fn load(bytes: &[u8], object: &Object<'_>) -> Loaded {
     if let Ok(pins) = &pins {
         loader.default_map_pin_directory(pins.path());
     }
-    let mut loaded = match loader.load(bytes) {
-        Ok(loaded) => loaded,
+    let mut taken = match loader.load(bytes) {
+        Ok(taken) => taken,
         Err(error) => return skipped(format!("aya cannot load the object: {}", chain(&error))),
     };
     let sections = sections(object);
-    let mut programs: Vec<_> = loaded.programs_mut().collect();
+    let mut programs: Vec<_> = taken.programs_mut().collect();
     programs.sort_by_key(|(name, _)| (*name).to_owned());
     let verdicts = programs.into_iter().map(|(name, program)| {
         let section = sections.get(name).cloned().unwrap_or_default();
@@ -95,7 +96,7 @@ fn judge(name: &str, section: String, program: &mut Program, btf: Option<&Btf>) 
     let mut verdict = Verdict {
         program: name.to_owned(),
         section,
-        verdict: Word::Accepted,
+        word: Word::Accepted,
         reason: None,
         log: Vec::new(),
         verified_insns: None,
@@ -108,13 +109,14 @@ fn judge(name: &str, section: String, program: &mut Program, btf: Option<&Btf>) 
             verdict.translated_bytes = info.as_ref().and_then(ProgramInfo::size_translated);
         }
         Err(Refusal::Kernel { error, log }) => {
-            verdict.verdict = Word::Rejected;
+            verdict.word = Word::Rejected;
             verdict.reason = Some(reason(&error));
             let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-            verdict.log = lines[lines.len().saturating_sub(LOG_LINES)..].iter().map(ToString::to_string).collect();
+            verdict.log =
+                lines[lines.len().saturating_sub(LOG_LINES)..].iter().map(ToString::to_string).collect();
         }
         Err(Refusal::Unknown(reason)) => {
-            verdict.verdict = Word::Skipped;
+            verdict.word = Word::Skipped;
             verdict.reason = Some(reason);
         }
     }
@@ -123,7 +125,10 @@ fn judge(name: &str, section: String, program: &mut Program, btf: Option<&Btf>) 
 
 /// Why a program is not in the kernel.
 enum Refusal {
-    Kernel { error: io::Error, log: String },
+    Kernel {
+        error: io::Error,
+        log: String,
+    },
     /// It never got there.
     Unknown(String),
 }
@@ -200,7 +205,7 @@ fn chain(error: &dyn Error) -> String {
 impl Loaded {
     /// Whether the kernel rejects a program.
     pub(super) fn has_rejected(&self) -> bool {
-        self.programs.iter().any(|program| program.verdict == Word::Rejected)
+        self.programs.iter().any(|program| program.word == Word::Rejected)
     }
 
     pub(super) fn write(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
@@ -210,7 +215,7 @@ impl Loaded {
         for program in &self.programs {
             let Verdict { program: name, section, reason, verified_insns, translated_bytes, .. } = program;
             let at = format!("section {section:?}, program {name}");
-            match program.verdict {
+            match program.word {
                 Word::Accepted => {
                     write!(out, "{}: {at}", style.title("accepted"))?;
                     if let (Some(insns), Some(bytes)) = (verified_insns, translated_bytes) {

@@ -1,5 +1,6 @@
 //! Tables of text: columns as wide as what is in them.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::print::Style;
@@ -21,10 +22,10 @@ pub(super) fn write(
         let mut text = String::new();
         for ((column, cell), &width) in cells.enumerate().zip(&widths) {
             let gap = if column == 0 { "" } else { "  " };
-            text += &if column < left {
-                format!("{gap}{cell:<width$}")
+            let _ = if column < left {
+                write!(text, "{gap}{cell:<width$}")
             } else {
-                format!("{gap}{cell:>width$}")
+                write!(text, "{gap}{cell:>width$}")
             };
         }
         text.truncate(text.trim_end().len());

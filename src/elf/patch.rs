@@ -1,5 +1,6 @@
 //! [`patch`]: runs passes over all code of an object, and says what became of each function.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -33,7 +34,7 @@ pub struct PatchError {
     /// The name of the pass.
     pub pass: &'static str,
     /// The instruction, by its place in the object as it was.
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// Why. Positions in it are slots of the section as the pass found it.
     pub reason: PatchReason,
 }
@@ -93,7 +94,7 @@ pub fn patch(object: &mut Object<'_>, passes: &[Pass]) -> Result<PatchReport, Pa
             pass: name(pass),
             place: failure.code.and_then(|code| {
                 let slot = track.home(code, failure.slot?)?;
-                Some(old.place(code, slot))
+                Some(Box::new(old.place(code, slot)))
             }),
             reason: failure.reason,
         };
@@ -170,8 +171,10 @@ fn run(object: &mut Object<'_>, pass: &Pass, arena: &mut Arena, track: &mut Trac
             done.push((index, linear));
         }
     }
-    let edits = done.iter_mut().map(|(code, linear)| {
-        Edit { code: *code, insns: core::mem::take(&mut linear.units), map: &linear.map }
+    let edits = done.iter_mut().map(|(code, linear)| Edit {
+        code: *code,
+        insns: core::mem::take(&mut linear.units),
+        map: &linear.map,
     });
     let edits = edits.collect();
     object.edit(edits).map_err(|error| Failure::of_object(object, error))?;
@@ -199,7 +202,8 @@ impl Context {
         match pass {
             Pass::Dce(_) => {
                 let reachable = object.reachable();
-                let roots = |code| reachable.roots(code).filter_map(|root| u32::try_from(root).ok()).collect();
+                let roots =
+                    |code| reachable.roots(code).filter_map(|root| u32::try_from(root).ok()).collect();
                 Ok(Self::Roots((0..object.code().len()).map(roots).collect()))
             }
             Pass::Blind(_) => {
@@ -286,7 +290,7 @@ fn slot_of(error: &passes::Error) -> Option<u32> {
         passes::Error::Cfg(error) => match error {
             CfgError::BadSubprog { start, .. } => start,
             CfgError::BadInsn(InsnError { at, .. }) => u32::try_from(at).ok(),
-             CfgError::OutOfProgram { at, .. }
+            CfgError::OutOfProgram { at, .. }
             | CfgError::IntoInsn { at, .. }
             | CfgError::LeavesSubprog { at, .. }
             | CfgError::NoSubprog { at, .. }

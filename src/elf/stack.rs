@@ -28,9 +28,11 @@ pub(crate) fn stack_budgets(object: &Object<'_>) -> Result<Vec<u16>, (usize, Cfg
         return Ok(vec![MAX_STACK; object.code.len()]);
     }
     graph.weigh(object)?;
-    let tail_calls = object.code.iter().flat_map(|code| &code.program.insns).any(|insn| {
-        insn.is_call() && insn.src() == CALL_HELPER && insn.imm == TAIL_CALL
-    });
+    let tail_calls = object
+        .code
+        .iter()
+        .flat_map(|code| &code.program.insns)
+        .any(|insn| insn.is_call() && insn.src() == CALL_HELPER && insn.imm == TAIL_CALL);
     let limit = if tail_calls { TAIL_CALL_STACK } else { MAX_STACK.into() };
     let around = graph.around();
     let budgets = graph.bases.windows(2).zip(&graph.linked).map(|(range, &linked)| {
@@ -121,10 +123,17 @@ impl Graph {
         }
         let mut below = vec![0_u32; self.edges.len()];
         for &from in order.iter().rev() {
-            let chains = self.edges[from].iter().map(|&to: &usize| below[to].saturating_add(self.weights[to]));
+            let chains =
+                self.edges[from].iter().map(|&to: &usize| below[to].saturating_add(self.weights[to]));
             below[from] = chains.max().unwrap_or_default();
         }
-        Some(above.iter().zip(&below).map(|(above, below): (&u32, &u32)| above.saturating_add(*below)).collect())
+        Some(
+            above
+                .iter()
+                .zip(&below)
+                .map(|(above, below): (&u32, &u32)| above.saturating_add(*below))
+                .collect(),
+        )
     }
 
     /// The nodes, each before those it leads to.

@@ -183,7 +183,9 @@ fn wrong_use() {
         assert_eq!(ran.out, b"", "{args:?}");
         assert!(!ran.err.is_empty(), "{args:?}");
     }
-    assert!(run(["patch", object, "-o", "x", "--pass", "nothing"]).err.contains("[possible values: dce, blind]"));
+    assert!(
+        run(["patch", object, "-o", "x", "--pass", "nothing"]).err.contains("[possible values: dce, blind]")
+    );
     assert!(!Path::new("x").exists());
 }
 
@@ -499,7 +501,8 @@ fn check_tells_all_that_is_wrong() {
     let ran = run([Path::new("check"), &input, Path::new("--json")]);
     assert_eq!(ran.code, 1);
     let json: Value = serde_json::from_slice(&ran.out).expect("it is JSON");
-    let slots: Vec<u64> = json["findings"].as_array().into_iter().flatten().filter_map(|of| of["slot"].as_u64()).collect();
+    let slots: Vec<u64> =
+        json["findings"].as_array().into_iter().flatten().filter_map(|of| of["slot"].as_u64()).collect();
     assert_eq!(slots, [9, 14, 20]);
 }
 
@@ -528,10 +531,14 @@ fn dis_shows_what_is_in_the_file() {
             assert_eq!(section["section"], **name);
             let insns = section["insns"].as_array().expect("they are a list");
             let bytes: String = insns.iter().filter_map(|insn| insn["bytes"].as_str()).collect();
-            let hex: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(bytes, hex, "{input:?} {name}");
+            let pairs = bytes.as_bytes().chunks(2).map(|pair| str::from_utf8(pair).expect("it is ASCII"));
+            let found: Vec<u8> =
+                pairs.map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal")).collect();
+            assert_eq!(&found, code, "{input:?} {name}");
             // Each jump leads to a label that is there.
-            for insn in insns.iter().filter(|insn| insn["text"].as_str().is_some_and(|text| text.contains("goto"))) {
+            for insn in
+                insns.iter().filter(|insn| insn["text"].as_str().is_some_and(|text| text.contains("goto")))
+            {
                 let target = insns.iter().find(|other| other["slot"] == insn["target_slot"]);
                 let label = target.and_then(|target| target["label"].as_str()).unwrap_or("?");
                 let text = insn["text"].as_str().unwrap_or_default();
@@ -546,9 +553,11 @@ fn source_lines_are_those_of_the_source() {
     let mut checked = 0;
     for input in objects() {
         let json = run([Path::new("dis"), &input, Path::new("--json")]).json();
-        let insns = json["sections"].as_array().into_iter().flatten().flat_map(|section| {
-            section["insns"].as_array().into_iter().flatten()
-        });
+        let insns = json["sections"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|section| section["insns"].as_array().into_iter().flatten());
         for line in insns.map(|insn| &insn["line"]).filter(|line| line.is_object()) {
             let source = fs::read_to_string(data(line["file"].as_str().expect("it is a name")));
             let source = source.expect("the source is committed as well");
