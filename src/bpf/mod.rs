@@ -12,6 +12,7 @@ mod isa;
 mod liveness;
 pub mod opcode;
 mod program;
+mod relax;
 mod stack;
 mod syntax;
 

@@ -7,6 +7,8 @@ use bitvec::slice::BitSlice;
 use bumpalo::Bump;
 use bumpalo::collections::{CollectionAllocErr, Vec};
 
+use super::list::to_u32;
+
 /// Bits of a word.
 pub(super) const WORD: usize = u64::BITS as usize;
 
@@ -48,7 +50,7 @@ impl<'a> Bits<'a> {
             return;
         }
         self.words[at / WORD] |= word << (at % WORD);
-        let over = word.unbounded_shr(u64::BITS - (at % WORD) as u32);
+        let over = word.checked_shr(u64::BITS - to_u32(at % WORD)).unwrap_or(0);
         if over != 0 {
             self.words[at / WORD + 1] |= over;
         }
@@ -158,6 +160,6 @@ impl<'a> Ranked<'a> {
     pub(super) fn take_back(&mut self, range: Range<usize>, ones: usize) {
         self.before.truncate(range.start.div_ceil(WORD) - self.from);
         self.bits.fill(range, false);
-        self.ones = super::list::to_u32(ones);
+        self.ones = to_u32(ones);
     }
 }

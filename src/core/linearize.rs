@@ -38,6 +38,17 @@ impl<U, A> Default for Linear<U, A> {
     }
 }
 
+impl<U, A> Linear<U, A> {
+    fn clear(&mut self) {
+        let Self { units, aux, map, branches, aliases } = self;
+        units.clear();
+        aux.clear();
+        branches.clear();
+        aliases.clear();
+        map.clear();
+    }
+}
+
 impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     /// Lays the list out as one program, with every branch leading where it should.
     ///
@@ -61,13 +72,44 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     /// [`Error::OutOfRange`] for the first live branch that has no place to go; [`Error::NoSuchInsn`] for
     /// one with a target that is a handle of another list; [`Error::OutOfMemory`]. `out` is empty then.
     pub fn linearize_into(&self, out: &mut Linear<I::Unit, A>) -> Result<(), Error> {
-        let mut sweep = Sweep { list: self, out, fault: None };
+        let mut overlong = Vec::new();
+        let fault = self.linearize_reachable(out, &mut overlong).err();
+        let unreached = overlong.first().map(|branch| (branch.from, branch.error));
+        match unreached.into_iter().chain(fault).min_by_key(|&(from, _)| from) {
+            None => Ok(()),
+            Some((_, error)) => {
+                out.clear();
+                Err(error)
+            }
+        }
+    }
+
+    /// As [`linearize_into`](List::linearize_into), but branches that do not reach are added to
+    /// `overlong`, in the order of the output, and `out` is wrong for them.
+    ///
+    /// An error comes with the position in the output that it is about.
+    pub(super) fn linearize_reachable(
+        &self,
+        out: &mut Linear<I::Unit, A>,
+        overlong: &mut Vec<Overlong>,
+    ) -> Result<(), (u32, Error)> {
+        let mut sweep = Sweep { list: self, out, overlong, fault: None };
         let result = sweep.run();
         if result.is_err() {
-            sweep.clear();
+            out.clear();
         }
         result
     }
+}
+
+/// A branch that does not reach its target.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Overlong {
+    /// Where its units are in the list.
+    pub(super) at: Handle,
+    pub(super) field: usize,
+    from: u32,
+    pub(super) error: Error,
 }
 
 /// Units that a short copy may overrun its true length by.
@@ -77,28 +119,22 @@ const SLACK: usize = 4;
 struct Sweep<'l, 'a, I: Isa, A> {
     list: &'l List<'a, I, A>,
     out: &'l mut Linear<I::Unit, A>,
+    /// Branches that do not reach.
+    overlong: &'l mut Vec<Overlong>,
     /// The first branch, in the order of the output, that has no place to go.
     fault: Option<(u32, Error)>,
 }
 
 impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
-    fn run(&mut self) -> Result<(), Error> {
-        self.clear();
-        self.reserve()?;
+    fn run(&mut self) -> Result<(), (u32, Error)> {
+        self.out.clear();
+        self.reserve().map_err(|error| (0, error))?;
         self.lay_out();
         self.settle_aliases();
         self.fix_original_branches();
         self.fix_noted_branches();
-        self.fault.map_or(Ok(()), |(_, error)| Err(error))
-    }
-
-    fn clear(&mut self) {
-        let Linear { units, aux, map, branches, aliases } = &mut *self.out;
-        units.clear();
-        aux.clear();
-        branches.clear();
-        aliases.clear();
-        map.clear();
+        self.overlong.sort_by_key(|branch| branch.from);
+        self.fault.map_or(Ok(()), Err)
     }
 
     fn reserve(&mut self) -> Result<(), Error> {
@@ -389,7 +425,9 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
             if !range.contains(&displacement) {
                 let (min, max) = (*range.start(), *range.end());
                 let origin = map.origin(from).position();
-                return self.fail(from, Error::OutOfRange { origin, from, to, displacement, min, max });
+                let error = Error::OutOfRange { origin, from, to, displacement, min, max };
+                self.overlong.push(Overlong { at, field, from, error });
+                continue;
             }
             I::write(insn, field, displacement);
         }

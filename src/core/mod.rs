@@ -12,6 +12,7 @@ mod linearize;
 mod list;
 mod map;
 mod patch;
+mod relax;
 mod slots;
 mod walk;
 
@@ -25,3 +26,4 @@ pub use linearize::Linear;
 pub use list::List;
 pub use map::{Map, Origin};
 pub use patch::{Branch, Fact, Inserted, Patch, Target};
+pub use relax::{LongForm, Relax};

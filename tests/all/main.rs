@@ -16,6 +16,8 @@ mod facts;
 mod kernel;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod liveness;
+#[cfg(all(feature = "elf", target_os = "linux"))]
+mod objects;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod passes;
 #[cfg(feature = "bpf")]

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Patches the kernel's selftest objects with every set of passes and compares how they load and run
+# on this kernel. Needs root, clang-16, bpftool, libbpf-dev, linux-source-6.1, and a release build.
+#
+#   tests/scripts/selftests.sh [--all | --sample] [ARGUMENTS OF compare.py...]
+set -eu
+cd "$(dirname "$0")/../.."
+which=--sample
+case ${1:-} in --all | --sample) which=$1 && shift ;; esac
+
+[ -f target/selftests/uncompiled ] || tests/scripts/selftests-build.sh
+gcc -O2 -o target/load tests/scripts/load.c -lbpf
+if [ "$which" = --all ]; then
+	set -- "$@" target/selftests/obj/*.o
+else
+	for name in $(grep -v '^#' tests/scripts/selftests.sample); do
+		set -- "$@" "target/selftests/obj/$name.o"
+	done
+fi
+exec python3 tests/scripts/compare.py --run "$@"
