@@ -355,7 +355,7 @@ impl Function {
     }
 }
 
-/// What the name of a section says about whether it describes positions in code only to debuggers.
+/// Whether the section describes code to debuggers and unwinders alone.
 pub(crate) fn is_debug(section: &Section<'_>) -> bool {
     section.name.starts_with(b".debug_") || section.name.starts_with(b".eh_frame")
 }

@@ -4,6 +4,25 @@
 //! [`Program`](crate::bpf::Program) for passes to edit. [`Object::edit`] takes the new code and the
 //! [`Map`](crate::Map) of the edit back, and [`Object::write`] makes a file that a loader takes.
 //!
+//! ```no_run
+//! use relinear::bpf::{Bpf, Insn};
+//! use relinear::elf::Object;
+//! use relinear::{Arena, Handle, List};
+//!
+//! let file = std::fs::read("prog.o")?;
+//! let mut object = Object::parse(&file)?;
+//! for index in 0..object.code().len() {
+//!     let insns = object.code()[index].program().insns.clone();
+//!     let arena = Arena::new();
+//!     let mut list = List::<Bpf>::new(&arena, &insns)?;
+//!     list.prepend(Handle::new(0), &[Insn::mov64_imm(0, 0)][..])?;
+//!     let new = list.linearize()?;
+//!     object.replace_code(index, new.units, &new.map)?;
+//! }
+//! std::fs::write("patched.o", object.write()?)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! What refers to code, and how it does, is from LLVM's "BPF relocation types"
 //! (`Documentation/bpf/llvm_reloc.rst` in the kernel), `Documentation/bpf/btf.rst`, and libbpf.
 

@@ -16,8 +16,8 @@ const NOPS: &[Insn] = &[NOP[0], NOP[0]];
 /// Every object of the test data.
 fn objects() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let list = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> = list(&folder).chain(list(&folder.join("elf"))).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "o"));
     paths.sort();
     assert!(paths.len() >= 10, "{} objects", paths.len());

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "bpf")]
 mod asm;
+#[cfg(feature = "elf")]
+mod btf;
 #[cfg(feature = "bpf")]
 mod cfg;
 #[cfg(all(feature = "cli", unix))]

@@ -1,5 +1,5 @@
 /* Addresses of functions in data and in code. libbpf reads no such data; other loaders may. */
-#include "bpf.h"
+#include "../bpf.h"
 
 static NOINLINE u32 twice(u32 x)
 {
