@@ -137,7 +137,7 @@ impl Pick {
         let which = usize::from(which);
         let live = model.live();
         match how % 32 {
-            0 => Picked::Any(u32::from(how) * 7 + u32::try_from(which).unwrap_or(0)),
+            0 => Picked::Any(u32::from(how) * 2 + number(which)),
             1..=3 => Picked::Insn(which % model.ids()),
             4 => Picked::Insn(model.end()),
             // Some are edited again and again.

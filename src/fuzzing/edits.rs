@@ -45,6 +45,10 @@ fn check_against_model(case: &TestCase, program: &[u16], arena: &Arena, out: &mu
         }
         _ = mirror.linearize(&list, out);
     }
+    for stray in mirror.strays() {
+        refuse_stray(stray, &mut list);
+    }
+    mirror.compare(&list);
     // Branches that have no place to go are deleted, until there is an output to compare.
     while let Err(branch) = mirror.linearize(&list, out) {
         let handle = mirror.name(branch);
