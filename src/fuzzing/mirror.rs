@@ -37,14 +37,14 @@ impl Mirror {
         self.names.iter().position(|&name| name == handle)
     }
 
-    /// Makes an edit to both. `edit` makes it to the list.
+    /// Makes an edit to both, if they do not refuse. `edit` makes it to the list.
     pub(super) fn edit(
         &mut self,
         kind: Kind,
         id: Id,
         patch: &Patch,
         edit: impl FnOnce(ListPatch<'_, u16>) -> Result<Inserted, Error>,
-    ) {
+    ) -> bool {
         let branches: Vec<Branch> = patch
             .targets
             .iter()
@@ -52,8 +52,14 @@ impl Mirror {
             .collect();
         let got = edit(ListPatch::new(&patch.units).branches(&branches).fact(patch.fact));
         match (self.model.edit(kind, id, patch), got) {
-            (Ok(names), Ok(inserted)) => self.learn(&names, inserted, kind == Kind::Replace),
-            (Err(expected), Err(got)) => self.expect_refusal(expected, got),
+            (Ok(names), Ok(inserted)) => {
+                self.learn(&names, inserted, kind == Kind::Replace);
+                true
+            }
+            (Err(expected), Err(got)) => {
+                self.expect_refusal(expected, got);
+                false
+            }
             (expected, got) => panic!("the edit should give {expected:?}, it gives {got:?}"),
         }
     }
