@@ -157,7 +157,7 @@ fn disassemble(units: &[u16]) -> String {
         let to = |field| i64::try_from(at).unwrap() + Toy::read(insn, field);
         words.push(match Toy::fields(insn) {
             0 => char::from(insn[0].to_be_bytes()[0]).to_string(),
-            fields => (0..fields).map(|field| format!("{mark}{}", to(field))).collect(),
+            fields => (0..fields).fold(String::new(), |word, field| format!("{word}{mark}{}", to(field))),
         });
         at += insn.len();
     }

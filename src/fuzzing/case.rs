@@ -255,7 +255,7 @@ fn encode(insns: &[Insn]) -> (Vec<u16>, Vec<usize>) {
     for insn in insns {
         starts.push(units.len());
         let chance = [insn.to[0].1.1, insn.to[1].1.1, insn.to[1].1.0];
-        let low = if insn.low & 3 == 0 { insn.low | 1 } else { insn.low };
+        let low = if insn.low % 4 == 0 { insn.low | 1 } else { insn.low };
         let low = [low, insn.inner[0], insn.inner[1]];
         let new = chance.into_iter().zip(low).map(|(high, low)| u16::from_be_bytes([high, low]));
         units.extend(new.take(insn.len()));

@@ -18,3 +18,5 @@ mod objects;
 mod passes;
 #[cfg(feature = "bpf")]
 mod random;
+#[cfg(feature = "bpf")]
+mod tables;
