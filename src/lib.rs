@@ -80,6 +80,6 @@ pub mod fuzzing;
 pub mod passes;
 
 pub use crate::core::{
-    Arena, Branch, Broken, CursorMut, Error, Fact, Handle, Inserted, Isa, Linear, List, LongForm, Map, Marks,
-    Origin, Patch, Relax, Target,
+    Arena, At, Branch, Broken, CursorMut, Deleted, Error, Fact, Handle, Inserted, Isa, Linear, List,
+    LongForm, Map, Marks, Origin, Patch, Relax, TableError, Target,
 };

@@ -8,9 +8,9 @@ use super::bits::WORD;
 /// What a unit of the output is. Positions are of the original program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The original unit at this position.
+    /// The original unit at this position, or the first unit of what replaced the instruction there.
     Original(u32),
-    /// Part of what was inserted for, or replaced, the instruction at this position.
+    /// Part of what was inserted for the instruction at this position, the rest of a replacement included.
     InsertedFor(u32),
 }
 

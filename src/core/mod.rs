@@ -14,6 +14,7 @@ mod map;
 mod patch;
 mod relax;
 mod slots;
+mod table;
 mod walk;
 
 pub use arena::Arena;
@@ -27,3 +28,4 @@ pub use list::List;
 pub use map::{Map, Origin};
 pub use patch::{Branch, Fact, Inserted, Patch, Target};
 pub use relax::{LongForm, Relax};
+pub use table::{At, Deleted, TableError};

@@ -17,6 +17,8 @@ pub struct TestCase {
     insns: Vec<Insn>,
     /// The program is this many times the instructions.
     times: u8,
+    /// Whether its last unit is missing.
+    cut: bool,
     pub(super) facts: Vec<u8>,
     pub(super) passes: Vec<Pass>,
 }
@@ -81,6 +83,7 @@ impl<'a> Arbitrary<'a> for TestCase {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         let insns = some(u, 12)?;
         let times = if u.ratio(1, 6)? { u.int_in_range(2..=8)? } else { 1 };
+        let cut = u.ratio(1, 64)?;
         let facts = u.arbitrary::<[u8; 8]>()?.repeat(u.int_in_range(0..=4)?);
         let mut passes = Vec::new();
         let mut left = MAX_EDITS;
@@ -93,7 +96,7 @@ impl<'a> Arbitrary<'a> for TestCase {
                 Pass::Edits((0..edits).map(|_| edit(u)).collect::<Result<_>>()?)
             });
         }
-        Ok(Self { insns, times, facts, passes })
+        Ok(Self { insns, times, cut, facts, passes })
     }
 }
 
@@ -108,8 +111,18 @@ fn kind(u: &mut Unstructured<'_>) -> Result<Kind> {
 }
 
 fn draft(u: &mut Unstructured<'_>) -> Result<Draft> {
-    let mut insns = some(u, 3)?;
+    let mut insns: Vec<Insn> = some(u, 3)?;
     insns.push(u.arbitrary()?);
+    match u.int_in_range(0..=31)? {
+        0 => insns = insns.repeat(u.int_in_range(2..=20)?),
+        1 => {
+            let filler = Insn { low: insns[0].low & !Toy::FIELDS, ..insns[0] };
+            let at = u.choose_index(insns.len() + 1)?;
+            let fillers = core::iter::repeat_n(filler, u.int_in_range(2..=80)?);
+            insns.splice(at..at, fillers);
+        }
+        _ => {}
+    }
     Ok(Draft { insns, flaw: u.arbitrary()?, fact: u.arbitrary()? })
 }
 
@@ -137,7 +150,7 @@ impl Pick {
         let which = usize::from(which);
         let live = model.live();
         match how % 32 {
-            0 => Picked::Any(u32::from(how) * 7 + u32::try_from(which).unwrap_or(0)),
+            0 => Picked::Any(u32::from(how) * 2 + number(which)),
             1..=3 => Picked::Insn(which % model.ids()),
             4 => Picked::Insn(model.end()),
             // Some are edited again and again.
@@ -164,6 +177,9 @@ impl TestCase {
                     aim(&mut insn_units[..len], start, field, starts[to]);
                 }
             }
+        }
+        if self.cut {
+            units.pop();
         }
         units
     }
@@ -239,7 +255,7 @@ fn encode(insns: &[Insn]) -> (Vec<u16>, Vec<usize>) {
     for insn in insns {
         starts.push(units.len());
         let chance = [insn.to[0].1.1, insn.to[1].1.1, insn.to[1].1.0];
-        let low = if insn.low & 3 == 0 { insn.low | 1 } else { insn.low };
+        let low = if insn.low % 4 == 0 { insn.low | 1 } else { insn.low };
         let low = [low, insn.inner[0], insn.inner[1]];
         let new = chance.into_iter().zip(low).map(|(high, low)| u16::from_be_bytes([high, low]));
         units.extend(new.take(insn.len()));

@@ -6,7 +6,7 @@ use std::thread_local;
 use super::TestCase;
 use super::case::{Edit, Pass, Pick, Picked, Step};
 use super::mirror::{Mirror, ToyLinear, ToyList};
-use super::model::{Id, Kind};
+use super::model::{Id, Kind, Model};
 use crate::{Arena, CursorMut, Error, Handle, Inserted, Origin, Patch};
 
 thread_local! {
@@ -23,6 +23,12 @@ pub fn check(case: &TestCase) {
     SCRATCH.with_borrow_mut(|(arena, out)| {
         arena.reset();
         let program = case.program();
+        let made = ToyList::with_aux(arena, &program, &case.facts).err();
+        let refused = Model::new(&program, &case.facts).err().map(|at| Error::BadInsn { at });
+        assert_eq!(made, refused, "whether the program divides into instructions");
+        if refused.is_some() {
+            return;
+        }
         check_against_model(case, &program, arena, out);
         check_again(arena, out);
         check_undone(case, &program, arena);
@@ -45,6 +51,10 @@ fn check_against_model(case: &TestCase, program: &[u16], arena: &Arena, out: &mu
         }
         _ = mirror.linearize(&list, out);
     }
+    for stray in mirror.strays() {
+        refuse_stray(stray, &mut list);
+    }
+    mirror.compare(&list);
     // Branches that have no place to go are deleted, until there is an output to compare.
     while let Err(branch) = mirror.linearize(&list, out) {
         let handle = mirror.name(branch);
@@ -58,13 +68,13 @@ fn make(edit: &Edit, list: &mut ToyList<'_>, mirror: &mut Mirror) {
         Err(stray) => return refuse_stray(stray, list),
     };
     let handle = mirror.name(id);
-    match &edit.insert {
-        None => _ = mirror.delete(id, || list.delete(handle)),
+    _ = match &edit.insert {
+        None => mirror.delete(id, || list.delete(handle)),
         Some((kind, draft)) => {
             let patch = draft.patch(&mirror.model);
-            mirror.edit(*kind, id, &patch, |patch| insert(list, *kind, handle, patch));
+            mirror.edit(*kind, id, &patch, |patch| insert(list, *kind, handle, patch))
         }
-    }
+    };
 }
 
 /// Makes the edit that `kind` stands for.

@@ -27,18 +27,24 @@ impl Mirror {
         self.names[id]
     }
 
+    /// Handles that name nothing: all that are not given out, up to a few above those that are.
+    pub(super) fn strays(&self) -> impl Iterator<Item = Handle> + '_ {
+        let last = self.names.iter().max().map_or(0, |name| name.index());
+        (0..last + 8).map(Handle::new).filter(|&handle| self.id(handle).is_none())
+    }
+
     pub(super) fn id(&self, handle: Handle) -> Option<Id> {
         self.names.iter().position(|&name| name == handle)
     }
 
-    /// Makes an edit to both. `edit` makes it to the list.
+    /// Makes an edit to both, if they do not refuse. `edit` makes it to the list.
     pub(super) fn edit(
         &mut self,
         kind: Kind,
         id: Id,
         patch: &Patch,
         edit: impl FnOnce(ListPatch<'_, u16>) -> Result<Inserted, Error>,
-    ) {
+    ) -> bool {
         let branches: Vec<Branch> = patch
             .targets
             .iter()
@@ -46,8 +52,14 @@ impl Mirror {
             .collect();
         let got = edit(ListPatch::new(&patch.units).branches(&branches).fact(patch.fact));
         match (self.model.edit(kind, id, patch), got) {
-            (Ok(names), Ok(inserted)) => self.learn(&names, inserted, kind == Kind::Replace),
-            (Err(expected), Err(got)) => self.expect_refusal(expected, got),
+            (Ok(names), Ok(inserted)) => {
+                self.learn(&names, inserted, kind == Kind::Replace);
+                true
+            }
+            (Err(expected), Err(got)) => {
+                self.expect_refusal(expected, got);
+                false
+            }
             (expected, got) => panic!("the edit should give {expected:?}, it gives {got:?}"),
         }
     }
@@ -110,12 +122,13 @@ impl Mirror {
         assert_eq!(got, live, "the live instructions, in order");
         assert_eq!(list.first(), live.first().copied(), "the first");
         assert_eq!(list.end(), self.names[self.model.end()], "the end");
+        let nexts = self.model.nexts();
         for (id, &handle) in self.names.iter().enumerate() {
             let units = self.model.units(id);
             assert_eq!(list.is_live(handle), units.is_some(), "whether {handle} is live");
             assert_eq!(list.insn(handle), units, "units of {handle}");
             assert_eq!(list.aux(handle).copied(), self.model.fact(id), "fact of {handle}");
-            let next = self.model.next(id).map(|next| self.names[next]);
+            let next = nexts[id].map(|next| self.names[next]);
             assert_eq!(list.next(handle), next, "what follows {handle}");
             let to = self.model.to(id);
             for field in 0..=u32::try_from(Toy::MAX_FIELDS).unwrap() {

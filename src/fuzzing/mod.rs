@@ -3,6 +3,8 @@
 //! The fuzz targets and `cargo test` run the same checks, which panic where the crate and the model
 //! disagree. Nothing here is of use to a program that edits programs.
 
+#[cfg(test)]
+mod by_hand;
 mod case;
 mod edits;
 mod mirror;

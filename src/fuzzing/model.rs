@@ -211,6 +211,19 @@ impl Model {
         self.items[self.find(Item::Insn(id)) + 1..].iter().find_map(|&item| self.live_insn(item))
     }
 
+    /// The same for every instruction at once.
+    pub(super) fn nexts(&self) -> Vec<Option<Id>> {
+        let mut nexts = std::vec![None; self.ids()];
+        let mut next = None;
+        for &item in self.items.iter().rev() {
+            if let Item::Insn(id) = item {
+                nexts[id] = next;
+            }
+            next = self.live_insn(item).or(next);
+        }
+        nexts
+    }
+
     pub(super) fn units(&self, id: Id) -> Option<&[u16]> {
         self.nodes[id].live.then_some(&self.nodes[id].units)
     }

@@ -25,6 +25,9 @@ const NARROW: u16 = 1 << 4;
 const FROM_END: u16 = 1 << 5;
 
 impl Toy {
+    /// The bits of a low byte that say how many fields there are.
+    pub(super) const FIELDS: u8 = 3 << 2;
+
     /// The same first unit, in its wide form.
     pub(super) const fn widen(first: u16) -> u16 {
         first & !NARROW

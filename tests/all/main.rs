@@ -26,3 +26,5 @@ mod objects;
 mod passes;
 #[cfg(feature = "bpf")]
 mod random;
+#[cfg(feature = "bpf")]
+mod tables;
