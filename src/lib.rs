@@ -83,3 +83,7 @@ pub use crate::core::{
     Arena, At, Branch, Broken, CursorMut, Deleted, Error, Fact, Handle, Inserted, Isa, Linear, List,
     LongForm, Map, Marks, Origin, Patch, Relax, TableError, Target,
 };
+
+#[cfg(all(doctest, feature = "bpf"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
