@@ -19,6 +19,7 @@ done
 clang16 alu32.o alu32.c -g -target bpf -mcpu=v3
 clang16 atomics.o atomics.c -g -target bpf -mcpu=v3
 clang16 nobtf.o nobtf.c -target bpf
+clang16 reach.o reach.c -target bpf
 clang16 xdp_parse.be.o xdp_parse.c -g -target bpfeb
 clang16 subprogs.be.o subprogs.c -g -target bpfeb -mcpu=v3
 build "$CLANG19" v4.o v4.c -g -target bpf -mcpu=v4

@@ -8,9 +8,11 @@
 //   object  program  ok|errno  verified-insns  outcome  message
 // With -r, every program that BPF_PROG_TEST_RUN takes is run on a few fixed inputs; the outcome is
 // its return values and a digest of all that it wrote to packet, context and array maps.
+#define _GNU_SOURCE
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -110,6 +112,10 @@ static void run(struct bpf_object *object, struct bpf_program *prog, char *out, 
 		snprintf(out, size, "-");
 		return;
 	}
+	cpu_set_t first; // programs can tell on which CPU they run
+	CPU_ZERO(&first);
+	CPU_SET(0, &first);
+	sched_setaffinity(0, sizeof(first), &first);
 	for (int i = 0; i < INPUTS; i++) {
 		unsigned char in[PACKET], data[PACKET] = {};
 		struct __sk_buff skb = { .mark = i, .priority = i * 3, .cb = { i, 1, 2 } }, skb_out = {};

@@ -7,13 +7,24 @@ mod maps;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use relinear::elf::{Object, patch};
+use relinear::passes::{Pass, blind, dce};
+
 use self::load::{Loaded, Refusal, load_and_run};
 
 /// Objects that `aya` does not load: kernel functions, syscall programs, the other byte order.
 /// The scripts load the first two with libbpf.
-const OTHER_LOADERS: [&str; 4] = ["ksyms.o", "syscall.o", "subprogs.be.o", "xdp_parse.be.o"];
+const OTHER_LOADERS: [&str; 4] = ["ksyms.o", "subprogs.be.o", "syscall.o", "xdp_parse.be.o"];
 
-fn objects() -> Vec<PathBuf> {
+/// The sets of passes that every object is put through.
+fn pass_sets() -> [Vec<Pass>; 3] {
+    let dce = || Pass::Dce(dce::Options::default());
+    let blind = || Pass::Blind(blind::Options { seed: 1, ..blind::Options::default() });
+    [vec![dce()], vec![blind()], vec![dce(), blind()]]
+}
+
+/// Name and bytes of each committed object, by name.
+fn objects() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
     let entries = fs::read_dir(folder).expect("tests/data is committed");
     let mut paths: Vec<PathBuf> = entries
@@ -21,11 +32,17 @@ fn objects() -> Vec<PathBuf> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "o"))
         .collect();
     paths.sort_unstable();
-    paths
+    let read = |path: PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("our names are plain");
+        (name.to_owned(), fs::read(&path).expect("a readable object"))
+    };
+    paths.into_iter().map(read).collect()
 }
 
-fn name(path: &Path) -> &str {
-    path.file_name().and_then(|name| name.to_str()).expect("our names are plain")
+fn patched(object: &[u8], passes: &[Pass], what: &str) -> Vec<u8> {
+    let mut object = Object::parse(object).unwrap_or_else(|error| panic!("{what}: {error}"));
+    patch(&mut object, passes).unwrap_or_else(|error| panic!("{what}: {error}"));
+    object.write().unwrap_or_else(|error| panic!("{what}: {error}"))
 }
 
 /// What the kernel makes of an object; `None`, said aloud, where it may not be asked.
@@ -40,40 +57,76 @@ fn ask(object: &[u8], what: &str) -> Option<Loaded> {
     }
 }
 
-/// That the kernel takes both objects, and that their programs do the same on every input.
-fn compare(original: &[u8], patched: &[u8], what: &str) {
-    let Some(expected) = ask(original, what) else { return };
-    let Some(found) = ask(patched, what) else { return };
-    for outcome in &expected.outcomes {
-        assert!(outcome.runs.is_ok(), "{what}: the original is refused: {outcome:?}");
+/// That the kernel takes the other object too, and that its programs do the same on every input.
+fn compare(expected: &Loaded, object: &[u8], what: &str) {
+    let found = ask(object, what).expect("the kernel was asked before");
+    assert_eq!(found.outcomes.len(), expected.outcomes.len(), "{what}");
+    for (found, expected) in found.outcomes.iter().zip(&expected.outcomes) {
+        let program = &expected.program;
+        assert_eq!(&found.program, program, "{what}");
+        if let Err(log) = &found.runs {
+            panic!("{what}: {program} is refused:\n{log}");
+        }
+        assert_eq!(found.runs, expected.runs, "{what}: {program}");
     }
-    assert_eq!(found, expected, "{what}");
+    assert_eq!(found.maps, expected.maps, "{what}");
 }
 
 #[test]
-fn the_kernel_answers_the_same_twice() {
-    for path in objects() {
-        if OTHER_LOADERS.contains(&name(&path)) {
+fn patched_programs_answer_as_before() {
+    for (name, object) in objects() {
+        if OTHER_LOADERS.contains(&name.as_str()) {
             continue;
         }
-        let object = fs::read(&path).expect("a committed object");
-        compare(&object, &object, name(&path));
+        let Some(expected) = ask(&object, &name) else { continue };
+        for outcome in &expected.outcomes {
+            assert!(outcome.runs.is_ok(), "{name}: the original is refused: {outcome:?}");
+        }
+        compare(&expected, &object, &name);
+        for passes in pass_sets() {
+            let what = format!("{name} after {passes:?}");
+            compare(&expected, &patched(&object, &passes, &what), &what);
+        }
     }
+}
+
+/// Without which the comparison would not show that far branches are right.
+#[test]
+fn an_object_has_a_branch_that_no_longer_reaches() {
+    let (_, bytes) = objects().into_iter().find(|(name, _)| name == "reach.o").expect("it is committed");
+    let mut object = Object::parse(&bytes).expect("an object of clang's");
+    let report = patch(&mut object, &[Pass::by_name("blind").expect("a pass")]).expect("a longer form");
+    assert!(report.relaxed > 0, "{report:?}");
+}
+
+#[test]
+fn objects_of_other_loaders_are_patched_too() {
+    let mut seen = 0;
+    for (name, object) in objects() {
+        if OTHER_LOADERS.contains(&name.as_str()) {
+            seen += 1;
+            for passes in pass_sets() {
+                let what = format!("{name} after {passes:?}");
+                let patched = patched(&object, &passes, &what);
+                assert!(Object::parse(&patched).is_ok(), "{what}");
+            }
+        }
+    }
+    assert_eq!(seen, OTHER_LOADERS.len());
 }
 
 /// A harness that could not see a difference would prove nothing.
 #[test]
 fn programs_depend_on_their_input() {
-    for path in objects() {
-        if OTHER_LOADERS.contains(&name(&path)) {
+    for (name, object) in objects() {
+        if OTHER_LOADERS.contains(&name.as_str()) {
             continue;
         }
-        let object = fs::read(&path).expect("a committed object");
-        let Some(loaded) = ask(&object, name(&path)) else { return };
+        let Some(loaded) = ask(&object, &name) else { continue };
         let varied = loaded.outcomes.iter().any(|outcome| {
             let runs = outcome.runs.as_ref().expect("our objects load");
             runs.iter().any(|run| (run.value, &run.packet) != (runs[0].value, &runs[0].packet))
         });
-        assert!(varied, "{}: every run gives the same", name(&path));
+        assert!(varied, "{name}: every run gives the same");
     }
 }
