@@ -157,3 +157,48 @@ impl Graph {
         (order.len() == nodes).then_some(order)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(weights: &[u32], edges: &[(usize, usize)]) -> Graph {
+        let mut graph = Graph {
+            bases: vec![0, weights.len()],
+            linked: vec![true],
+            edges: vec![Vec::new(); weights.len()],
+            weights: weights.to_vec(),
+        };
+        for &(from, to) in edges {
+            graph.edges[from].push(to);
+        }
+        graph
+    }
+
+    /// The weights of all chains that start at `from`, with whether they go through `by`.
+    fn chains(graph: &Graph, from: usize, by: usize) -> Vec<(u32, bool)> {
+        let rest = graph.edges[from].iter().flat_map(|&to| chains(graph, to, by));
+        let rest: Vec<_> = core::iter::once((0, false)).chain(rest).collect();
+        rest.iter().map(|&(weight, seen)| (weight + graph.weights[from], seen || from == by)).collect()
+    }
+
+    #[test]
+    fn the_heaviest_chain_around_each_node_is_that_of_all_chains() {
+        let edges = [(0, 1), (0, 2), (1, 3), (2, 3), (3, 4), (5, 3), (5, 6), (0, 1)];
+        for weights in [[1, 2, 4, 8, 16, 32, 64], [64, 1, 1, 1, 1, 1, 200], [0, 7, 7, 0, 9, 9, 1]] {
+            let graph = graph(&weights, &edges);
+            let around = graph.around().expect("it has no circle");
+            for node in 0..weights.len() {
+                let all = (0..weights.len()).flat_map(|from| chains(&graph, from, node));
+                let heaviest = all.filter(|&(_, through)| through).map(|(weight, _)| weight).max();
+                assert_eq!(Some(around[node] + weights[node]), heaviest, "{node}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_circle_is_seen() {
+        assert_eq!(graph(&[1, 1, 1], &[(0, 1), (1, 2), (2, 1)]).around(), None);
+        assert_eq!(graph(&[1], &[(0, 0)]).around(), None);
+    }
+}
