@@ -5,14 +5,8 @@ use alloc::vec::Vec;
 
 use super::object::{Object, Referent};
 use super::refs::SubprogramId;
-use crate::bpf::opcode::CALL_HELPER;
-use crate::bpf::{Cfg, CfgError, Frames, MAX_STACK};
+use crate::bpf::{Cfg, CfgError, Frames, MAX_STACK, TAIL_CALL_STACK, is_tail_call};
 
-/// The bytes of stack that a chain of calls may have if one of them makes a tail call
-/// (`check_max_stack_depth` in the kernel).
-const TAIL_CALL_STACK: u32 = 256;
-/// The helper `bpf_tail_call`.
-const TAIL_CALL: i32 = 12;
 /// What a frame may grow by when one register is spilled to it: the kernel counts in whole 32s.
 const GROWTH: u32 = 32;
 
@@ -28,12 +22,9 @@ pub(crate) fn stack_budgets(object: &Object<'_>) -> Result<Vec<u16>, (usize, Cfg
         return Ok(vec![MAX_STACK; object.code.len()]);
     }
     graph.weigh(object)?;
-    let tail_calls = object
-        .code
-        .iter()
-        .flat_map(|code| &code.program.insns)
-        .any(|insn| insn.is_call() && insn.src() == CALL_HELPER && insn.imm == TAIL_CALL);
-    let limit = if tail_calls { TAIL_CALL_STACK } else { MAX_STACK.into() };
+    let mut insns = object.code.iter().flat_map(|code| &code.program.insns);
+    let tail_calls = insns.any(|insn| is_tail_call(*insn));
+    let limit = u32::from(if tail_calls { TAIL_CALL_STACK } else { MAX_STACK });
     let around = graph.around();
     let budgets = graph.bases.windows(2).zip(&graph.linked).map(|(range, &linked)| {
         let most = match &around {

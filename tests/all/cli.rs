@@ -228,7 +228,7 @@ fn objects_cut_short() {
             patch(&input, &out, &["--pass", "dce,blind"]).fails(1, &[input.to_str().expect("it is UTF-8")]);
             let checked = run([Path::new("check"), &input]);
             assert_eq!(checked.code, 1, "{len}");
-            assert!(checked.text().contains("1 findings"), "{}", checked.text());
+            assert!(checked.text().contains("1 finding"), "{}", checked.text());
             assert_eq!(names(dir.path()), ["in.o"], "{len}");
         }
     }
