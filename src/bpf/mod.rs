@@ -26,3 +26,4 @@ pub use liveness::{Live, Liveness};
 pub use program::Program;
 pub(crate) use program::is_pinned;
 pub use stack::{Frame, Frames, MAX_STACK};
+pub(crate) use stack::{TAIL_CALL_STACK, is_tail_call};

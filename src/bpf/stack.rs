@@ -11,6 +11,15 @@ use super::{Cfg, Effects, Insn, Program, RegSet, is_pinned};
 /// (`MAX_BPF_STACK` in the kernel).
 pub const MAX_STACK: u16 = 512;
 
+/// The bytes of stack that a chain of calls may have if one of them makes a tail call
+/// (`check_max_stack_depth` in the kernel).
+pub(crate) const TAIL_CALL_STACK: u16 = 256;
+
+/// Whether this calls the helper `bpf_tail_call`.
+pub(crate) const fn is_tail_call(insn: Insn) -> bool {
+    insn.is_call() && insn.src() == CALL_HELPER && insn.imm == 12
+}
+
 /// What a subprogram does with its own stack frame.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Frame {

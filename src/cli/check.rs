@@ -67,8 +67,9 @@ impl Shown<'_> {
         for found in &self.findings {
             writeln!(out, "{file}: {}: {found}", style.error("finding"))?;
         }
-        let (functions, insns, findings) = (self.functions, self.insns, self.findings.len());
-        writeln!(out, "{file}: {functions} functions, {insns} instructions, {findings} findings")?;
+        let functions = count(self.functions, "function");
+        let (insns, findings) = (count(self.insns, "instruction"), count(self.findings.len(), "finding"));
+        writeln!(out, "{file}: {functions}, {insns}, {findings}")?;
         #[cfg(feature = "kernel")]
         if let Some(kernel) = &self.kernel {
             kernel.write(out, style)?;
@@ -83,4 +84,9 @@ impl Shown<'_> {
         let rejected = false;
         if rejected || !self.findings.is_empty() { Err(Failure::Told) } else { Ok(()) }
     }
+}
+
+fn count(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }

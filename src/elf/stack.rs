@@ -5,14 +5,8 @@ use alloc::vec::Vec;
 
 use super::object::{Object, Referent};
 use super::refs::SubprogramId;
-use crate::bpf::opcode::CALL_HELPER;
-use crate::bpf::{Cfg, CfgError, Frames, MAX_STACK};
+use crate::bpf::{Cfg, CfgError, Frames, MAX_STACK, TAIL_CALL_STACK, is_tail_call};
 
-/// The bytes of stack that a chain of calls may have if one of them makes a tail call
-/// (`check_max_stack_depth` in the kernel).
-const TAIL_CALL_STACK: u32 = 256;
-/// The helper `bpf_tail_call`.
-const TAIL_CALL: i32 = 12;
 /// What a frame may grow by when one register is spilled to it: the kernel counts in whole 32s.
 const GROWTH: u32 = 32;
 
@@ -28,12 +22,9 @@ pub(crate) fn stack_budgets(object: &Object<'_>) -> Result<Vec<u16>, (usize, Cfg
         return Ok(vec![MAX_STACK; object.code.len()]);
     }
     graph.weigh(object)?;
-    let tail_calls = object
-        .code
-        .iter()
-        .flat_map(|code| &code.program.insns)
-        .any(|insn| insn.is_call() && insn.src() == CALL_HELPER && insn.imm == TAIL_CALL);
-    let limit = if tail_calls { TAIL_CALL_STACK } else { MAX_STACK.into() };
+    let mut insns = object.code.iter().flat_map(|code| &code.program.insns);
+    let tail_calls = insns.any(|insn| is_tail_call(*insn));
+    let limit = u32::from(if tail_calls { TAIL_CALL_STACK } else { MAX_STACK });
     let around = graph.around();
     let budgets = graph.bases.windows(2).zip(&graph.linked).map(|(range, &linked)| {
         let most = match &around {
@@ -155,5 +146,50 @@ impl Graph {
             }
         }
         (order.len() == nodes).then_some(order)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph(weights: &[u32], edges: &[(usize, usize)]) -> Graph {
+        let mut graph = Graph {
+            bases: vec![0, weights.len()],
+            linked: vec![true],
+            edges: vec![Vec::new(); weights.len()],
+            weights: weights.to_vec(),
+        };
+        for &(from, to) in edges {
+            graph.edges[from].push(to);
+        }
+        graph
+    }
+
+    /// The weights of all chains that start at `from`, with whether they go through `by`.
+    fn chains(graph: &Graph, from: usize, by: usize) -> Vec<(u32, bool)> {
+        let rest = graph.edges[from].iter().flat_map(|&to| chains(graph, to, by));
+        let rest: Vec<_> = core::iter::once((0, false)).chain(rest).collect();
+        rest.iter().map(|&(weight, seen)| (weight + graph.weights[from], seen || from == by)).collect()
+    }
+
+    #[test]
+    fn the_heaviest_chain_around_each_node_is_that_of_all_chains() {
+        let edges = [(0, 1), (0, 2), (1, 3), (2, 3), (3, 4), (5, 3), (5, 6), (0, 1)];
+        for weights in [[1, 2, 4, 8, 16, 32, 64], [64, 1, 1, 1, 1, 1, 200], [0, 7, 7, 0, 9, 9, 1]] {
+            let graph = graph(&weights, &edges);
+            let around = graph.around().expect("it has no circle");
+            for node in 0..weights.len() {
+                let all = (0..weights.len()).flat_map(|from| chains(&graph, from, node));
+                let heaviest = all.filter(|&(_, through)| through).map(|(weight, _)| weight).max();
+                assert_eq!(Some(around[node] + weights[node]), heaviest, "{node}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_circle_is_seen() {
+        assert_eq!(graph(&[1, 1, 1], &[(0, 1), (1, 2), (2, 1)]).around(), None);
+        assert_eq!(graph(&[1], &[(0, 0)]).around(), None);
     }
 }

@@ -2,15 +2,11 @@
 
 use alloc::vec::Vec;
 
-use crate::bpf::opcode::{CALL_HELPER, LD};
-use crate::bpf::{Cfg, CfgError, Effects, Frame, Frames, Insn, Liveness, MAX_STACK, Program, RegSet};
-
-/// The helper `bpf_tail_call`.
-const TAIL_CALL: i32 = 12;
-
-/// The bytes of stack that a chain of calls may have if one of them makes a tail call
-/// (`check_max_stack_depth` in the kernel).
-const TAIL_CALL_STACK: u16 = 256;
+use crate::bpf::opcode::LD;
+use crate::bpf::{
+    Cfg, CfgError, Effects, Frame, Frames, Insn, Liveness, MAX_STACK, Program, RegSet, TAIL_CALL_STACK,
+    is_tail_call,
+};
 
 /// Finds registers, for the instructions of a program one after the other.
 pub(super) struct Scratch<'a> {
@@ -88,8 +84,7 @@ struct Spills {
 impl Spills {
     /// Gives each subprogram a slot, as long as all frames together stay within `stack` bytes.
     fn new(program: &Program, cfg: &Cfg, stack: u16) -> Self {
-        let tail_calls = |insn: &Insn| insn.is_call() && insn.src() == CALL_HELPER && insn.imm == TAIL_CALL;
-        let limit = if cfg.subprogs() > 1 && program.insns.iter().any(tail_calls) {
+        let limit = if cfg.subprogs() > 1 && program.insns.iter().any(|insn| is_tail_call(*insn)) {
             stack.min(TAIL_CALL_STACK)
         } else {
             stack.min(MAX_STACK)

@@ -228,7 +228,7 @@ fn objects_cut_short() {
             patch(&input, &out, &["--pass", "dce,blind"]).fails(1, &[input.to_str().expect("it is UTF-8")]);
             let checked = run([Path::new("check"), &input]);
             assert_eq!(checked.code, 1, "{len}");
-            assert!(checked.text().contains("1 findings"), "{}", checked.text());
+            assert!(checked.text().contains("1 finding"), "{}", checked.text());
             assert_eq!(names(dir.path()), ["in.o"], "{len}");
         }
     }
@@ -478,6 +478,28 @@ fn a_failed_pass_says_where() {
         patch(&input, &out, &["--pass", pass]).fails(1, &[pass, "out of"]);
     }
     assert!(!out.exists());
+}
+
+#[test]
+fn a_function_goes_with_the_last_call_of_it() {
+    let dir = tempdir();
+    let (input, out) = (dir.path().join("in.o"), dir.path().join("out.o"));
+    // globals.c: `trace` is called in `step`, if slot 24 of .text loads no zero, and in another section
+    // in `count`, if its slot 6 does not jump over that.
+    let zero = [0xb7, 1, 0, 0, 0, 0, 0, 0];
+    let over = [5, 0, 3, 0, 0, 0, 0, 0];
+    let once = with_slot(&read(data(PLAIN)), ".text", 24, zero);
+    for (file, left) in [(&once, 1), (&with_slot(&once, "classifier", 6, over), 0)] {
+        fs::write(&input, file).expect("it can be written");
+        let json = patch(&input, &out, &["--pass", "dce", "--json"]).json();
+        let functions = json["functions"].as_array().expect("they are a list");
+        let trace = functions.iter().find(|of| of["function"] == "trace").expect("it was there");
+        assert_eq!(trace["insns_after"] == 0, left == 0, "{trace}");
+        let file = read(&out);
+        let file = object::File::parse(&*file).expect("it is an object");
+        assert_eq!(file.symbols().filter(|symbol| symbol.name() == Ok("trace")).count(), left);
+        assert_eq!(run([Path::new("check"), &out]).code, 0);
+    }
 }
 
 #[test]
