@@ -1,0 +1,12 @@
+//! What relinear is measured against: the works, the peers, and how they are measured.
+
+pub mod branch;
+pub mod generate;
+pub mod measure;
+pub mod memory;
+pub mod peers;
+mod rng;
+pub mod tables;
+pub mod work;
+
+pub use work::{Edit, Kind, Pass, Patch, Shape, Work};
