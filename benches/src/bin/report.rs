@@ -9,6 +9,16 @@ static ALLOCATOR: memory::Counting = memory::Counting;
 fn main() {
     memory::keep_freed_memory();
     let effort = Effort::QUICK;
+    let args: Vec<String> = std::env::args().collect();
+    if args.len() > 3 {
+        let work = Work::new(Shape::from_name(&args[1]).unwrap(), args[2].parse().unwrap(), false);
+        let mut peer = peers::by_name(&args[3], &measure::result(&work)).unwrap();
+        let t = std::time::Instant::now();
+        let mut i = 0;
+        while i < args[4].parse::<u32>().unwrap() { peer.run(&work); i += 1; }
+        println!("{:?}", t.elapsed() / i);
+        return;
+    }
     for n in [4096, 1 << 16, 1 << 20] {
         for shape in Shape::ALL {
             let work = Work::new(shape, n, false);

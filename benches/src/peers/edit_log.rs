@@ -1,6 +1,8 @@
 //! `edit_log`: edits are appended to a log, which is sorted and merged with the program at the end,
 //! as register allocators do. It has no handles: a second pass works on the merged result of the first.
 
+#![expect(clippy::cast_possible_truncation, reason = "programs fit in 32 bits, patches in 16")]
+
 use relinear::bpf::Insn;
 
 use super::{Output, Peer};
@@ -75,21 +77,17 @@ impl EditLog {
 
     #[inline]
     fn note(&mut self, work: &Work, edit: &Edit) {
-        let start = u32::try_from(self.pool.len()).expect("a program fits in 32 bits");
-        let entry = match edit.kind {
-            Kind::Delete => Entry { pos: edit.pos, removed: edit.len, len: 0, start, keep: NONE },
-            Kind::Replace | Kind::Prepend => {
-                let patch = work.patch(edit);
-                self.pool.extend_from_slice(&patch.units);
-                Entry {
-                    pos: edit.pos,
-                    removed: if edit.kind == Kind::Replace { edit.len } else { 0 },
-                    len: u16::try_from(patch.units.len()).expect("a patch is short"),
-                    start,
-                    keep: patch.keep.map_or(NONE, u16::from),
-                }
+        let start = position(&self.pool);
+        let mut entry = Entry { pos: edit.pos, removed: edit.len, len: 0, start, keep: NONE };
+        if edit.kind != Kind::Delete {
+            let patch = work.patch(edit);
+            self.pool.extend_from_slice(&patch.units);
+            entry.len = patch.units.len() as u16;
+            entry.keep = patch.keep.map_or(NONE, u16::from);
+            if edit.kind == Kind::Prepend {
+                entry.removed = 0;
             }
-        };
+        }
         self.log.push(entry);
     }
 
@@ -103,35 +101,33 @@ impl EditLog {
         branches.clear();
         let mut at = 0;
         for entry in &*log {
-            copy(program, at..entry.pos, units, new, branches);
+            if at < entry.pos {
+                copy(program, at..entry.pos, units, new, branches);
+            }
             let here = position(units);
-            let patch = &pool[entry.start as usize..][..usize::from(entry.len)];
-            units.extend_from_slice(patch);
+            units.extend_from_slice(&pool[entry.start as usize..][..usize::from(entry.len)]);
             if entry.keep != NONE {
                 let replaced = program[entry.pos as usize];
                 let from = here + u32::from(entry.keep);
                 branches.push((from, branch::target(entry.pos, &replaced)));
-                units[from as usize] = branch::kept(units[from as usize], replaced, true);
             }
-            at = entry.pos;
-            if entry.removed != 0 {
-                at += u32::from(entry.removed);
-                new.resize(at as usize, here);
-            } else {
+            if entry.removed == 0 {
                 // The instruction itself: a branch to it runs what is before it.
-                copy(program, at..at + 1, units, new, branches);
-                new[at as usize] = here;
-                at += 1;
+                copy(program, entry.pos..entry.pos + 1, units, new, branches);
+                new[entry.pos as usize] = here;
+                at = entry.pos + 1;
+            } else {
+                at = entry.pos + u32::from(entry.removed);
+                new.resize(at as usize, here);
             }
         }
-        let end = u32::try_from(program.len()).expect("a program fits in 32 bits");
-        copy(program, at..end, units, new, branches);
+        copy(program, at..program.len() as u32, units, new, branches);
         new.push(position(units));
     }
 }
 
 fn position(units: &[Insn]) -> u32 {
-    u32::try_from(units.len()).expect("a program fits in 32 bits")
+    units.len() as u32
 }
 
 /// Copies a run that no edit touches.

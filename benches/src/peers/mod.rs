@@ -1,6 +1,7 @@
 //! The peers, each in its own file.
 
 mod bpf_patcher;
+mod cranelift_layout;
 mod edit_log;
 mod kernel_array;
 mod memcpy;
@@ -48,8 +49,16 @@ impl Output {
 }
 
 /// Names of all peers, ours first, as in reports.
-pub const NAMES: [&str; 7] =
-    ["relinear", "memcpy", "edit_log", "bpf_patcher", "rfc_list_pool", "rfc_list", "kernel_array"];
+pub const NAMES: [&str; 8] = [
+    "relinear",
+    "memcpy",
+    "edit_log",
+    "bpf_patcher",
+    "rfc_list_pool",
+    "rfc_list",
+    "cranelift_layout",
+    "kernel_array",
+];
 
 /// The peer of that name. `memcpy` needs the result of another.
 #[must_use]
@@ -61,6 +70,7 @@ pub fn by_name(name: &str, expected: &Output) -> Option<Box<dyn Peer>> {
         "bpf_patcher" => Box::<bpf_patcher::BpfPatcher>::default(),
         "rfc_list_pool" => Box::<rfc_list::RfcList<rfc_list_pool::Pool>>::default(),
         "rfc_list" => Box::<rfc_list::RfcList<rfc_list::Heap>>::default(),
+        "cranelift_layout" => Box::<cranelift_layout::CraneliftLayout>::default(),
         "kernel_array" => Box::<kernel_array::KernelArray>::default(),
         _ => return None,
     })
