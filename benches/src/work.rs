@@ -39,6 +39,19 @@ impl Shape {
         }
     }
 
+    /// A line about it.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::A => "a: all replaced by 3",
+            Self::B => "b: 1 in 10 replaced",
+            Self::C => "c: 1 in 100 prepended to",
+            Self::D => "d: 30 % deleted in runs",
+            Self::E => "e: three passes",
+            Self::F => "f: 1 in 4 edited, random order",
+        }
+    }
+
     /// The shape of that name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

@@ -28,9 +28,9 @@ pub(super) struct CraneliftLayout {
     /// Where blocks went.
     offsets: SecondaryMap<Block, u32>,
     branches: Vec<(u32, Block)>,
-    /// What tables need to follow original slots: the first of what was prepended, where each slot
-    /// went, and where each original one is stood for.
-    prepended: SecondaryMap<Inst, u32>,
+    /// What tables need to follow original slots: the inserted slot that stands for each (the first of
+    /// what was prepended, or what follows a deleted one), and where each slot went.
+    stands_for: SecondaryMap<Inst, u32>,
     places: Vec<u32>,
     output: Output,
 }
@@ -46,7 +46,7 @@ impl Default for CraneliftLayout {
             made: Vec::new(),
             offsets: SecondaryMap::new(),
             branches: Vec::new(),
-            prepended: SecondaryMap::new(),
+            stands_for: SecondaryMap::new(),
             places: Vec::new(),
             output: Output::default(),
         }
@@ -81,7 +81,7 @@ impl Peer for CraneliftLayout {
         self.data.clear();
         self.made.clear();
         self.branches.clear();
-        self.prepended.clear();
+        self.stands_for.clear();
     }
 
     fn output(&self) -> &Output {
@@ -118,7 +118,14 @@ impl CraneliftLayout {
 
     fn make(&mut self, work: &Work, edit: &Edit, inst: Inst) {
         match edit.kind {
-            Kind::Delete => self.remove(inst.index()..inst.index() + usize::from(edit.len)),
+            Kind::Delete => {
+                let last = Inst::new(inst.index() + usize::from(edit.len) - 1);
+                let next = self.layout.next_inst(last).map_or(0, Inst::index);
+                if !work.lines.is_empty() && next >= work.program.len() {
+                    self.stands_for[inst] = next as u32;
+                }
+                self.remove(inst.index()..inst.index() + usize::from(edit.len));
+            }
             Kind::Replace => {
                 self.remove(inst.index() + 1..inst.index() + usize::from(edit.len));
                 let patch = work.patch(edit);
@@ -140,7 +147,7 @@ impl CraneliftLayout {
             }
             Kind::Prepend => {
                 if !work.lines.is_empty() {
-                    self.prepended[inst] = self.data.next_key().index() as u32;
+                    self.stands_for[inst] = self.data.next_key().index() as u32;
                 }
                 for &insn in &work.patch(edit).units {
                     let new = self.data.push(Data { insn, to: None });
@@ -186,7 +193,7 @@ impl CraneliftLayout {
     fn follow(&mut self, slots: usize) {
         let mut next = self.output.units.len() as u32;
         for at in (0..slots).rev() {
-            let first = match self.prepended[Inst::new(at)] {
+            let first = match self.stands_for[Inst::new(at)] {
                 0 => at,
                 first => first as usize,
             };
