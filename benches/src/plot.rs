@@ -36,16 +36,19 @@ pub struct Quantity {
     pub of: fn(&Row) -> f64,
     /// Less than this is drawn as this.
     pub least: f64,
+    /// A peer that has none of it.
+    pub without: &'static str,
 }
 
 /// Time for each unit of the program.
-pub const TIME: Quantity = Quantity { title: "ns per input unit", of: Row::ns_per_unit, least: 1e-3 };
+pub const TIME: Quantity = Quantity { title: "ns per input unit", of: Row::ns_per_unit, least: 1e-3, without: "" };
 
 /// Peak memory for each unit of the result.
 pub const MEMORY: Quantity = Quantity {
     title: "peak bytes per output unit, beyond input and output",
     of: Row::bytes_per_unit,
     least: 0.5,
+    without: "memcpy",
 };
 
 /// Draws a quantity of warm rows against size.
@@ -54,13 +57,15 @@ pub const MEMORY: Quantity = Quantity {
 ///
 /// If the file cannot be written.
 pub fn by_size(rows: &[Row], quantity: &Quantity, path: &Path) -> Result<(), Box<dyn Error>> {
+    let rows: Vec<&Row> =
+        rows.iter().filter(|row| row.mode == "warm" && row.peer != quantity.without).collect();
     let root = SVGBackend::new(path, (WIDTH, HEIGHT)).into_drawing_area();
     root.fill(&WHITE)?;
-    let (legend, panels) = root.split_vertically(40);
-    draw_legend(rows, quantity, &legend)?;
+    let (legend, panels) = root.split_vertically(56);
+    draw_legend(&rows, quantity, &legend)?;
     for (panel, shape) in panels.split_evenly((2, 3)).iter().zip(Shape::ALL) {
         let rows: Vec<&Row> =
-            rows.iter().filter(|row| row.work == shape.name() && row.mode == "warm").collect();
+            rows.iter().copied().filter(|row| row.work == shape.name()).collect();
         if !rows.is_empty() {
             draw_panel(&rows, quantity, shape, panel)?;
         }
@@ -81,15 +86,15 @@ fn peers<'r>(rows: impl Iterator<Item = &'r Row>) -> Vec<&'r str> {
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-fn draw_legend(rows: &[Row], quantity: &Quantity, area: &Area<'_>) -> Result<(), Box<dyn Error>> {
+fn draw_legend(rows: &[&Row], quantity: &Quantity, area: &Area<'_>) -> Result<(), Box<dyn Error>> {
     let style = (FONT, 15).into_font().color(&TEXT);
-    area.draw(&Text::new(quantity.title, (10, 12), style.clone()))?;
-    let mut x = 400;
-    for peer in peers(rows.iter()) {
-        let line = [(x, 20), (x + 22, 20)];
+    area.draw(&Text::new(quantity.title, (10, 8), style.clone()))?;
+    let mut x = 10;
+    for peer in peers(rows.iter().copied()) {
+        let line = [(x, 38), (x + 22, 38)];
         area.draw(&PathElement::new(line.to_vec(), colour(peer).stroke_width(3)))?;
-        area.draw(&Text::new(peer.to_string(), (x + 26, 12), style.clone()))?;
-        x += 45 + 8 * i32::try_from(peer.len())?;
+        area.draw(&Text::new(peer.to_string(), (x + 26, 30), style.clone()))?;
+        x += 50 + 9 * i32::try_from(peer.len())?;
     }
     Ok(())
 }
@@ -105,7 +110,7 @@ fn draw_panel(
     let (least, most) = (sizes.clone().min().unwrap_or(1), sizes.max().unwrap_or(1));
     let low = rows.iter().map(|row| value(row)).fold(f64::INFINITY, f64::min);
     let high = rows.iter().map(|row| value(row)).fold(0.0, f64::max);
-    let x = (f64::from(least) * 0.8..f64::from(most) * 1.25).log_scale();
+    let x = (f64::from(least) * 0.8..f64::from(most) * 1.25).log_scale().base(4.0);
     let y = (low * 0.7..high * 1.5).log_scale();
     let mut chart = ChartBuilder::on(area)
         .margin(8)
@@ -121,7 +126,7 @@ fn draw_panel(
         .label_style((FONT, 12).into_font().color(&TEXT))
         .x_label_formatter(&|n| size_name(*n))
         .y_label_formatter(&|value| format!("{value}"))
-        .x_labels(6)
+        .x_labels(10)
         .y_labels(6)
         .draw()?;
     for peer in peers(rows.iter().copied()) {
