@@ -43,7 +43,9 @@ pub fn run(work: &Work, peer: &str) -> io::Result<Cold> {
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     let numbers: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
     match numbers[..] {
-        [ns, faults, peak, calls, hash] if done.status.success() => Ok(Cold { ns, faults, peak, calls, hash }),
+        [ns, faults, peak, calls, hash] if done.status.success() => {
+            Ok(Cold { ns, faults, peak, calls, hash })
+        }
         _ => Err(io::Error::other(format!("the cold run of {peer} failed: {text}"))),
     }
 }

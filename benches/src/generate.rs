@@ -1,10 +1,12 @@
 //! Makes works: the same ones from the same size, everywhere.
 
-use relinear::bpf::Insn;
-use relinear::bpf::opcode::{ADD, AND, CALL_CODE, DW, GOTOL, JEQ, JGT, JNE, JSLT, LD_IMM64, MUL, OR, W, X, XOR};
+use relinear::bpf::opcode::{
+    ADD, AND, CALL_CODE, DW, GOTOL, JEQ, JGT, JNE, JSLT, LD_IMM64, MUL, OR, W, X, XOR,
+};
+use relinear::bpf::{Insn, Program};
 
 use crate::branch;
-use crate::rng::Rng;
+use crate::rng::{OneIn, Rng};
 use crate::tables::Line;
 use crate::work::{Edit, Kind, Pass, Patch, Shape, Work};
 
@@ -21,7 +23,7 @@ impl Work {
     pub fn new(shape: Shape, n: u32, tables: bool) -> Self {
         assert!(n >= 16, "a work has at least 16 units");
         let mut rng = Rng::new(u64::from(n) << 8 | shape as u64);
-        let program = program(n, &mut rng);
+        let program = insns(n, true, &mut rng);
         let patches = Patches::new();
         let mut work = Self {
             shape,
@@ -45,20 +47,40 @@ impl Work {
     }
 }
 
+/// A program of one subprogram that has a control flow graph, for analyses and passes.
+///
+/// # Panics
+///
+/// If `n` is below 16.
+#[must_use]
+pub fn program(n: u32) -> Program {
+    assert!(n >= 16, "a program has at least 16 units");
+    let insns = insns(n, false, &mut Rng::new(u64::from(n)));
+    Program { insns, subprogs: vec![0], ..Program::default() }
+}
+
 fn inner(program: &[Insn], at: u32) -> bool {
     at > 0 && program[at as usize - 1].code == LD_IMM64
 }
 
 /// An eighth branches: of those three in four lead less than 100 slots away, one in eight up to 4,000,
 /// one in eight anywhere. One in 32 instructions is wide.
-#[expect(clippy::cast_possible_wrap, reason = "small numbers")]
-fn program(n: u32, rng: &mut Rng) -> Vec<Insn> {
+#[expect(clippy::cast_possible_truncation, reason = "small numbers, and random ones")]
+fn insns(n: u32, calls: bool, rng: &mut Rng) -> Vec<Insn> {
     let mut program = Vec::with_capacity(n as usize);
+    // What to make is dealt from a shuffled deck, so that programs of all sizes are made alike.
+    let mut deck: [u8; 32] = core::array::from_fn(|card| card as u8);
+    let mut dealt = deck.len();
     while program.len() < n as usize - 1 {
         let room = n as usize - 1 - program.len();
         let (dst, src) = (rng.below(10) as u8, rng.below(10) as u8);
         let imm = rng.next() as i32;
-        match rng.below(32) {
+        if dealt == deck.len() {
+            (1..deck.len()).rev().for_each(|last| deck.swap(last, rng.below(last as u32 + 1) as usize));
+            dealt = 0;
+        }
+        dealt += 1;
+        match deck[dealt - 1] {
             0..4 => program.push(Insn::jmp_imm(JEQ, dst, imm, 0)),
             4 if room > 1 => program.extend(Insn::ld_imm64(dst, rng.next())),
             5..10 => program.push(Insn::mov64_imm(dst, imm)),
@@ -71,17 +93,17 @@ fn program(n: u32, rng: &mut Rng) -> Vec<Insn> {
     program.push(Insn::exit());
     for at in 0..n {
         if branch::is_branch(&program[at as usize]) {
-            program[at as usize] = aimed(&program, at, rng);
+            program[at as usize] = aimed(&program, at, calls, rng);
         }
     }
     program
 }
 
-fn aimed(program: &[Insn], at: u32, rng: &mut Rng) -> Insn {
+fn aimed(program: &[Insn], at: u32, calls: bool, rng: &mut Rng) -> Insn {
     let n = u32::try_from(program.len()).expect("a work fits in 32 bits");
     let insn = program[at as usize];
     let (mut branch, reach) = match rng.below(8) {
-        0 if rng.one_in(2) => (Insn::call_local(0), n),
+        0 if rng.one_in(2) && calls => (Insn::call_local(0), n),
         0 => (Insn::gotol(0), n),
         1 => (Insn::jmp_imm(JGT, insn.dst(), insn.imm, 0), 4000),
         2..5 => (Insn::jmp_imm(JNE, insn.dst(), insn.imm, 0), 100),
@@ -124,15 +146,16 @@ fn len_at(program: &[Insn], at: u32) -> u16 {
 
 fn one_pass(shape: Shape, program: &[Insn], patches: &Patches, rng: &mut Rng) -> Pass {
     let mut edits = Vec::new();
+    let (mut in_4, mut in_10, mut in_100) = (OneIn::new(4), OneIn::new(10), OneIn::new(100));
     for at in instructions(program) {
-        let insn = &program[at as usize];
+        let insn = program[at as usize];
         // Nothing can branch past the last instruction, so it stays where other patches may do that.
         let last = at as usize + 1 == program.len();
         let (kind, patch) = match shape {
             Shape::A => (Kind::Replace, patches.blind(insn)),
-            Shape::B if rng.one_in(10) && !last => (Kind::Replace, patches.any_replacement(insn, rng)),
-            Shape::C if rng.one_in(100) => (Kind::Prepend, patches.prefix(rng)),
-            Shape::F if rng.one_in(4) && !last => match rng.below(20) {
+            Shape::B if in_10.pick(rng) && !last => (Kind::Replace, patches.any_replacement(insn, rng)),
+            Shape::C if in_100.pick(rng) => (Kind::Prepend, patches.prefix(rng)),
+            Shape::F if in_4.pick(rng) && !last => match rng.below(20) {
                 0..12 => (Kind::Replace, patches.any_replacement(insn, rng)),
                 12..17 => (Kind::Prepend, patches.prefix(rng)),
                 _ => (Kind::Delete, 0),
@@ -170,10 +193,11 @@ fn three_passes(program: &[Insn], patches: &Patches, rng: &mut Rng) -> Vec<Pass>
     let mut passes = vec![Pass::default(), Pass { edits: Vec::new(), within: Some(1) }, Pass::default()];
     // What earlier passes added before the instruction.
     let (mut first, mut second) = (0, 0);
+    let (mut in_4, mut in_10) = (OneIn::new(4), OneIn::new(10));
     for at in instructions(program) {
-        let insn = &program[at as usize];
+        let insn = program[at as usize];
         let (mut len, was) = (len_at(program, at), (first, second));
-        if rng.one_in(4) {
+        if in_4.pick(rng) {
             let edit = Edit { pos: at, at, len, patch: patches.blind(insn), kind: Kind::Replace };
             let number = u32::try_from(passes[0].edits.len()).expect("edits fit in 32 bits");
             passes[0].edits.push(edit);
@@ -187,7 +211,7 @@ fn three_passes(program: &[Insn], patches: &Patches, rng: &mut Rng) -> Vec<Pass>
                 second += if kind == Kind::Replace { 1 } else { 2 };
             }
         }
-        if rng.one_in(10) && at as usize + 1 < program.len() {
+        if in_10.pick(rng) && at as usize + 1 < program.len() {
             passes[2].edits.push(Edit { pos: at + was.1, at, len, patch: 0, kind: Kind::Delete });
         }
     }
@@ -212,9 +236,7 @@ const SHORT: u8 = 7;
 
 impl Patches {
     fn new() -> Self {
-        let blind = |last: Insn| {
-            vec![Insn::mov64_imm(AX, 0x5eed), Insn::alu64_imm(XOR, AX, 0x0bad), last]
-        };
+        let blind = |last: Insn| vec![Insn::mov64_imm(AX, 0x5eed), Insn::alu64_imm(XOR, AX, 0x0bad), last];
         let by_register = |code: u8| {
             let x = if code == GOTOL { 0 } else { X };
             Insn::new(code | x, 1, if code == CALL_CODE { 1 } else { AX }, 0, 0)
@@ -260,19 +282,19 @@ impl Patches {
         Self { all, plain: plain_range, prefixes, inside }
     }
 
-    fn branch_number(insn: &Insn) -> Option<u8> {
-        branch::is_branch(insn).then(|| {
+    fn branch_number(insn: Insn) -> Option<u8> {
+        branch::is_branch(&insn).then(|| {
             let known = CODES.iter().position(|&code| code == insn.code);
             known.map_or(CALLS, |number| u8::try_from(number).expect("few codes"))
         })
     }
 
-    fn blind(&self, insn: &Insn) -> u8 {
+    fn blind(&self, insn: Insn) -> u8 {
         debug_assert!(self.all.len() > usize::from(PLAIN_BLIND));
         Self::branch_number(insn).unwrap_or(PLAIN_BLIND)
     }
 
-    fn any_replacement(&self, insn: &Insn, rng: &mut Rng) -> u8 {
+    fn any_replacement(&self, insn: Insn, rng: &mut Rng) -> u8 {
         match Self::branch_number(insn) {
             Some(number) if rng.one_in(2) => number,
             Some(number) => SHORT + number,

@@ -6,6 +6,7 @@ pub mod cold;
 pub mod generate;
 pub mod measure;
 pub mod memory;
+pub mod parts;
 pub mod peers;
 pub mod plot;
 mod rng;

@@ -41,7 +41,8 @@ pub struct Quantity {
 }
 
 /// Time for each unit of the program.
-pub const TIME: Quantity = Quantity { title: "ns per input unit", of: Row::ns_per_unit, least: 1e-3, without: "" };
+pub const TIME: Quantity =
+    Quantity { title: "ns per input unit", of: Row::ns_per_unit, least: 1e-3, without: "" };
 
 /// Peak memory for each unit of the result.
 pub const MEMORY: Quantity = Quantity {
@@ -64,8 +65,7 @@ pub fn by_size(rows: &[Row], quantity: &Quantity, path: &Path) -> Result<(), Box
     let (legend, panels) = root.split_vertically(56);
     draw_legend(&rows, quantity, &legend)?;
     for (panel, shape) in panels.split_evenly((2, 3)).iter().zip(Shape::ALL) {
-        let rows: Vec<&Row> =
-            rows.iter().copied().filter(|row| row.work == shape.name()).collect();
+        let rows: Vec<&Row> = rows.iter().copied().filter(|row| row.work == shape.name()).collect();
         if !rows.is_empty() {
             draw_panel(&rows, quantity, shape, panel)?;
         }
@@ -130,11 +130,8 @@ fn draw_panel(
         .y_labels(6)
         .draw()?;
     for peer in peers(rows.iter().copied()) {
-        let points: Vec<(f64, f64)> = rows
-            .iter()
-            .filter(|row| row.peer == peer)
-            .map(|row| (f64::from(row.n), value(row)))
-            .collect();
+        let points: Vec<(f64, f64)> =
+            rows.iter().filter(|row| row.peer == peer).map(|row| (f64::from(row.n), value(row))).collect();
         let width = if peer == "relinear" { 3 } else { 2 };
         chart.draw_series(LineSeries::new(points.clone(), colour(peer).stroke_width(width)))?;
         chart.draw_series(points.iter().map(|&point| Circle::new(point, 3, colour(peer).filled())))?;

@@ -22,7 +22,30 @@ impl Rng {
         ((u64::from(self.next() as u32) * u64::from(bound)) >> 32) as u32
     }
 
+    /// True with that chance.
     pub(crate) fn one_in(&mut self, n: u32) -> bool {
         self.below(n) == 0
+    }
+}
+
+/// Picks one of every `n`, each at random among its `n`: programs of all sizes get the same share.
+pub(crate) struct OneIn {
+    n: u32,
+    at: u32,
+    pick: u32,
+}
+
+impl OneIn {
+    pub(crate) fn new(n: u32) -> Self {
+        Self { n, at: 0, pick: u32::MAX }
+    }
+
+    pub(crate) fn pick(&mut self, rng: &mut Rng) -> bool {
+        if self.at == 0 {
+            self.pick = rng.below(self.n);
+        }
+        let picked = self.at == self.pick;
+        self.at = (self.at + 1) % self.n;
+        picked
     }
 }

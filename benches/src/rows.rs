@@ -117,7 +117,11 @@ less the result; what is kept between runs, and our maps, count. `memcpy` copies
 #[must_use]
 pub fn summary(rows: &[Row]) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "{:4} {:>9} {:5} {:>11}  time of peers as multiples of ours", "work", "units", "", "relinear");
+    let _ = writeln!(
+        out,
+        "{:4} {:>9} {:5} {:>11}  time of peers as multiples of ours",
+        "work", "units", "", "relinear"
+    );
     for group in groups(rows) {
         let Some(ours) = group.iter().find(|row| row.peer == "relinear") else { continue };
         let _ = write!(out, "{:4} {:>9} {:5} {:>11} ", ours.work, ours.n, ours.mode, nanos(ours.median_ns));

@@ -16,7 +16,9 @@ static ALLOCATOR: memory::Counting = memory::Counting;
 const USAGE: &str = "\
 usage: report [--quick] [--out DIR] [--n N,N...] [--work a,b...] [--peer NAME,NAME...]
               [--no-cold] [--no-tables]
-       report --once WORK N PEER RUNS    repeats one run, for a profiler";
+       report --once WORK N PEER RUNS    repeats one run, for a profiler
+
+Works are a to f. Sizes are in units. --quick leaves out the greatest and takes fewer samples.";
 
 /// What to run.
 struct Plan {
@@ -38,6 +40,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             return Ok(());
         }
         Some("--once") => return once(&args[1..]),
+        Some("--help") => {
+            println!("{USAGE}");
+            return Ok(());
+        }
         _ => {}
     }
     memory::keep_freed_memory();
@@ -46,9 +52,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let progress = |what: &str, n: u32, shape: Shape| {
         eprintln!("{:5.1} s  {what}, {n} units, work {}", start.elapsed().as_secs_f64(), shape.name());
     };
-    let (mut plain, mut with_tables) = (Vec::new(), Vec::new());
+    let (mut bare, mut with_tables) = (Vec::new(), Vec::new());
     for (sizes, tables, rows) in
-        [(&plan.sizes, false, &mut plain), (&plan.table_sizes, true, &mut with_tables)]
+        [(&plan.sizes, false, &mut bare), (&plan.table_sizes, true, &mut with_tables)]
     {
         let mut quadratic = HashMap::new();
         for &n in sizes {
@@ -66,21 +72,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         for &shape in plan.shapes.iter().filter(|shape| plan.cold_shapes.contains(shape)) {
             progress("cold", n, shape);
             let names = affordable(&plan, n, &HashMap::new(), shape);
-            plain.extend(measure::cold(&Work::new(shape, n, false), &names, &plan.effort)?);
+            bare.extend(measure::cold(&Work::new(shape, n, false), &names, &plan.effort)?);
         }
     }
-    write(&plan, &plain, &with_tables)?;
+    write(&plan, &bare, &with_tables)?;
     eprintln!("{:5.1} s  done: {}", start.elapsed().as_secs_f64(), plan.out.display());
     Ok(())
 }
 
 /// The peers that can make the work in time. The quadratic one is judged by what it took for less.
-fn affordable(
-    plan: &Plan,
-    n: u32,
-    quadratic: &HashMap<&str, (u32, u64)>,
-    shape: Shape,
-) -> Vec<&'static str> {
+fn affordable(plan: &Plan, n: u32, quadratic: &HashMap<&str, (u32, u64)>, shape: Shape) -> Vec<&'static str> {
     let in_time = match quadratic.get(shape.name()) {
         Some(&(before, ns)) => {
             let times = u64::from(n / before);
@@ -91,20 +92,20 @@ fn affordable(
     plan.peers.iter().copied().filter(|&name| name != "kernel_array" || in_time).collect()
 }
 
-fn write(plan: &Plan, plain: &[Row], with_tables: &[Row]) -> Result<(), Box<dyn Error>> {
+fn write(plan: &Plan, bare: &[Row], with_tables: &[Row]) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&plan.out)?;
-    fs::write(plan.out.join("report.json"), serde_json::to_string_pretty(plain)?)?;
+    fs::write(plan.out.join("report.json"), serde_json::to_string_pretty(bare)?)?;
     fs::write(plan.out.join("tables.json"), serde_json::to_string_pretty(with_tables)?)?;
     let text = format!(
         "# Report\n\n{}\n## Without side tables\n\n{}## With line info and subprograms\n\n{}",
         rows::METHOD,
-        rows::markdown(plain),
+        rows::markdown(bare),
         rows::markdown(with_tables),
     );
     fs::write(plan.out.join("report.md"), &text)?;
-    plot::by_size(plain, &plot::TIME, &plan.out.join("time.svg"))?;
-    plot::by_size(plain, &plot::MEMORY, &plan.out.join("memory.svg"))?;
-    print!("{}", rows::summary(plain));
+    plot::by_size(bare, &plot::TIME, &plan.out.join("time.svg"))?;
+    plot::by_size(bare, &plot::MEMORY, &plan.out.join("memory.svg"))?;
+    print!("{}", rows::summary(bare));
     Ok(())
 }
 

@@ -45,14 +45,14 @@ impl Peer for BpfPatcher {
         unsafe {
             self.create(work);
             for (number, pass) in work.passes.iter().enumerate() {
-                let note = work.is_referred_to(number);
+                let remember = work.is_referred_to(number);
                 for edit in &pass.edits {
                     let node = match pass.within {
                         None => self.first[edit.at as usize],
                         Some(unit) => self.made[edit.at as usize].add(unit as usize - 1),
                     };
                     self.make(work, edit, node);
-                    if note {
+                    if remember {
                         self.made.push((*node).next);
                     }
                 }
@@ -60,7 +60,7 @@ impl Peer for BpfPatcher {
             self.linearize();
         }
         let (first, end) = (&self.first, self.output.units.len());
-        let end = u32::try_from(end).expect("a program fits in 32 bits");
+        let end = number(end);
         self.output.move_tables(work, |old| match first.get(old as usize) {
             // SAFETY: as above.
             Some(&node) => unsafe { (*node).new & !GONE },
@@ -78,7 +78,7 @@ impl BpfPatcher {
     unsafe fn create(&mut self, work: &Work) {
         let nodes = self.bump.alloc_slice_fill_with(work.program.len(), |at| {
             let insn = work.program[at];
-            let orig = if branch::is_branch(&insn) { at as u32 } else { LOCAL };
+            let orig = if branch::is_branch(&insn) { number(at) } else { LOCAL };
             Node { next: null_mut(), insn, orig, new: LIVE }
         });
         self.first.extend(nodes.iter_mut().map(core::ptr::from_mut));
@@ -173,4 +173,8 @@ impl BpfPatcher {
             }
         }
     }
+}
+
+fn number(at: usize) -> u32 {
+    u32::try_from(at).expect("a program fits in 32 bits")
 }

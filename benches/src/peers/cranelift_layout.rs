@@ -70,12 +70,12 @@ impl Peer for CraneliftLayout {
             }
         }
         self.emit(!work.lines.is_empty());
-        if !work.lines.is_empty() {
+        if work.lines.is_empty() {
+            self.output.move_tables(work, |old| old);
+        } else {
             self.follow(work.program.len());
             let places = &self.places;
             self.output.move_tables(work, |old| places[old as usize]);
-        } else {
-            self.output.move_tables(work, |old| old);
         }
         self.layout.clear();
         self.data.clear();
@@ -136,12 +136,11 @@ impl CraneliftLayout {
                 let next = self.layout.next_inst(inst);
                 for unit in 1..patch.units.len() {
                     let new = self.data.push(data(unit));
-                    match next {
-                        Some(next) => self.layout.insert_inst(new, next),
-                        None => {
-                            let block = self.layout.inst_block(inst).expect("it is in the layout");
-                            self.layout.append_inst(new, block);
-                        }
+                    if let Some(next) = next {
+                        self.layout.insert_inst(new, next);
+                    } else {
+                        let block = self.layout.inst_block(inst).expect("it is in the layout");
+                        self.layout.append_inst(new, block);
                     }
                 }
             }

@@ -81,7 +81,7 @@ impl<N: Nodes> Peer for RfcList<N> {
         unsafe {
             let head = self.create(work);
             for (number, pass) in work.passes.iter().enumerate() {
-                let note = work.is_referred_to(number);
+                let remember = work.is_referred_to(number);
                 let mut walk = head;
                 for edit in &pass.edits {
                     let node = if let Some(unit) = pass.within {
@@ -95,7 +95,7 @@ impl<N: Nodes> Peer for RfcList<N> {
                         walk
                     };
                     self.make(work, edit, node);
-                    if note {
+                    if remember {
                         self.made.push(node);
                     }
                 }
