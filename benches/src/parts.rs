@@ -1,9 +1,11 @@
 //! The parts of our own work, each to be measured by itself.
 
 use relinear::bpf::{Bpf, Insn};
-use relinear::{Arena, Branch, Handle, Inserted, List, Patch, Target};
+use relinear::{Arena, Branch, Handle, Inserted, Linear, List, Patch, Target};
 
 use crate::branch;
+use crate::clock;
+use crate::measure::median;
 use crate::work::{Edit, Kind, Work};
 
 /// Makes all edits of a work. `inserted` is what passes remember of the patches of earlier ones.
@@ -80,4 +82,36 @@ pub fn warm(program: &'static [Insn], edits: impl Fn(&mut List<'_, Bpf>)) -> Lis
         arena.reset();
     }
     List::new(Box::leak(Box::new(arena)), program).expect("the program is valid")
+}
+
+/// Names of the parts that [`times`] gives.
+pub const NAMES: [&str; 4] = ["create", "edit", "linearize", "free"];
+
+/// Median nanoseconds of each part of a warm run.
+///
+/// # Panics
+///
+/// If `relinear` refuses the work.
+#[must_use]
+pub fn times(work: &Work, runs: usize) -> [u64; 4] {
+    let (mut arena, mut inserted, mut out) = (Arena::new(), Vec::new(), Linear::default());
+    let mut samples: [Vec<u64>; 4] = Default::default();
+    for run in 0..runs + 3 {
+        let start = clock::now();
+        let mut list = List::<Bpf>::new(&arena, &work.program).expect("the program is valid");
+        let created = clock::now();
+        edit(&mut list, work, &mut inserted);
+        let edited = clock::now();
+        list.linearize_into(&mut out).expect("every branch has a place to go");
+        let linear = clock::now();
+        drop(list);
+        arena.reset();
+        let ends = [start, created, edited, linear, clock::now()];
+        if run >= 3 {
+            for (samples, ends) in samples.iter_mut().zip(ends.windows(2)) {
+                samples.push(ends[1] - ends[0]);
+            }
+        }
+    }
+    samples.map(|mut samples| median(&mut samples))
 }

@@ -8,7 +8,7 @@ use std::{env, fs};
 
 use relinear_bench::measure::{self, Effort};
 use relinear_bench::rows::{self, Row};
-use relinear_bench::{Shape, Work, cold, memory, peers, plot};
+use relinear_bench::{Shape, Work, cold, memory, parts as own, peers, plot};
 
 #[global_allocator]
 static ALLOCATOR: memory::Counting = memory::Counting;
@@ -17,6 +17,7 @@ const USAGE: &str = "\
 usage: report [--quick] [--out DIR] [--n N,N...] [--work a,b...] [--peer NAME,NAME...]
               [--no-cold] [--no-tables]
        report --once WORK N PEER RUNS    repeats one run, for a profiler
+       report --parts N [RUNS]           times the parts of our own runs
 
 Works are a to f. Sizes are in units. --quick leaves out the greatest and takes fewer samples.";
 
@@ -40,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             return Ok(());
         }
         Some("--once") => return once(&args[1..]),
+        Some("--parts") => return parts(&args[1..]),
         Some("--help") => {
             println!("{USAGE}");
             return Ok(());
@@ -161,5 +163,17 @@ fn once(args: &[String]) -> Result<(), Box<dyn Error>> {
         peer.run(&work);
     }
     eprintln!("{:?} a run", start.elapsed() / runs.max(1));
+    Ok(())
+}
+
+fn parts(args: &[String]) -> Result<(), Box<dyn Error>> {
+    let (Some(n), runs) = (args.first(), args.get(1)) else { return Err(USAGE.into()) };
+    let (n, runs) = (n.parse()?, runs.map_or(Ok(15), |runs| runs.parse())?);
+    println!("{:4} {}", "work", own::NAMES.map(|name| format!("{name:>22}")).join(" "));
+    for shape in Shape::ALL {
+        let times = own::times(&Work::new(shape, n, false), runs);
+        let cells = times.map(|ns| format!("{:>12} {:6.2} ns", rows::nanos(ns), ns as f64 / f64::from(n)));
+        println!("{:4} {}", shape.name(), cells.join(" "));
+    }
     Ok(())
 }
