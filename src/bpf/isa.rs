@@ -100,6 +100,9 @@ impl Isa for Bpf {
         let block = &units[..units.len().min(Marks::UNITS)];
         let (low, high) = block.split_at(block.len().min(Marks::UNITS / 2));
         let (low, high) = (pairs(low), pairs(high));
+        if low | high | over as u64 == 0 {
+            return Ok(Marks::default());
+        }
         let wide = even_bits(low) | even_bits(high) << 32;
         let branch = even_bits(low >> 1) | even_bits(high >> 1) << 32;
         let inner = wide << 1 | over as u64;

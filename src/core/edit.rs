@@ -3,10 +3,7 @@
 use super::bits::WORD;
 use super::list::{Chain, MAX_RUNS, Run, RunId, Site, to_u32};
 use super::slots::Slot;
-use super::{Error, Fact, Handle, Inserted, Isa, List, Marks, Patch, Target};
-
-/// A patch of fewer units is scanned an instruction at a time: fast scans have a cost of their own.
-const SHORT: usize = 16;
+use super::{Error, Fact, Handle, Inserted, Isa, List, Patch, Target};
 
 /// A patch may ask for this many labels.
 const MAX_LABELS: usize = 2;
@@ -222,8 +219,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         self.aux.resize(start + len, A::default());
         let (mut over, mut branches) = (0, false);
         for at in (0..len).step_by(WORD) {
-            let marks = if len < SHORT { Marks::scan::<I> } else { I::scan };
-            let marks = marks(&patch.units[at..], over)
+            let marks = I::scan(&patch.units[at..], over)
                 .map_err(|unit| Error::BadPatchInsn { unit: to_u32(at + unit) })?;
             self.inner.set_word(start + at, marks.inner);
             branches |= marks.branch != 0;

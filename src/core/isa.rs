@@ -51,7 +51,7 @@ pub trait Isa: Sized {
 }
 
 /// What 64 units are, a bit each, the first one lowest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
     /// Units that are not the first one of their instruction.
     pub inner: u64,
