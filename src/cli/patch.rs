@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use relinear::elf::{FunctionReport, Object, PatchReport, patch};
+use relinear::elf::{FunctionReport, Note, Object, PatchReport, patch};
 use relinear::passes::{Pass, Report};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
@@ -73,7 +73,7 @@ fn tell(
     time: Duration,
 ) -> Result<(), Failure> {
     let to_stderr = input::is_standard(target);
-    let mut notes: Vec<String> = object.notes().iter().map(ToString::to_string).collect();
+    let mut notes = notes(object);
     if report.relaxed != 0 {
         notes.push(format!(
             "{} branches that no longer reached became `gotol`, which needs Linux 6.6 or later",
@@ -112,6 +112,23 @@ fn tell(
         return Ok(());
     }
     print::to_stdout(write)
+}
+
+/// What the object lost, in few lines.
+fn notes(object: &Object<'_>) -> Vec<String> {
+    let (mut dropped, mut notes) = (Vec::new(), Vec::new());
+    for note in object.notes() {
+        match note {
+            // Relocations go with the section that they are of.
+            Note::Dropped { section } if section.starts_with(".rel") => {}
+            Note::Dropped { section } => dropped.push(section.as_str()),
+            other => notes.push(other.to_string()),
+        }
+    }
+    if !dropped.is_empty() {
+        notes.push(format!("dropped sections that the edit made stale: {}", dropped.join(" ")));
+    }
+    notes
 }
 
 /// All that is said, in the shape of its JSON.
