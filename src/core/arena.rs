@@ -23,6 +23,8 @@ pub(super) struct Usage {
 pub struct Arena {
     bump: Bump,
     expected: Cell<Usage>,
+    /// Bytes that lists like those since the last reset need, if they begin with room for all edits.
+    needed: Cell<usize>,
 }
 
 impl Arena {
@@ -34,13 +36,14 @@ impl Arena {
 
     /// Makes all the memory free for the next list.
     ///
-    /// What the lists since the last reset used is joined into one block, if it was several.
+    /// If it was several blocks, they are replaced by one that takes lists like those since the last reset.
     pub fn reset(&mut self) {
-        let used = self.bump.allocated_bytes();
+        let (used, needed) = (self.bump.allocated_bytes(), self.needed.take());
         self.bump.reset();
-        if self.bump.allocated_bytes() < used {
+        let kept = self.bump.allocated_bytes();
+        if kept < used || kept < needed {
             self.bump = Bump::new();
-            self.bump = Bump::with_capacity(used);
+            self.bump = Bump::with_capacity(needed);
         }
     }
 
@@ -59,14 +62,17 @@ impl Arena {
         self.expected.get()
     }
 
-    pub(super) fn note(&self, usage: Usage) {
+    /// Takes note of what a list used, and what the next one like it will need.
+    pub(super) fn note(&self, usage: Usage, bytes: impl FnOnce(&Usage) -> usize) {
         let before = self.expected.get();
-        self.expected.set(Usage {
+        let expected = Usage {
             inserted: before.inserted.max(usage.inserted),
             sites: before.sites.max(usage.sites),
             runs: before.runs.max(usage.runs),
             targets: before.targets.max(usage.targets),
             blocks: before.blocks.max(usage.blocks),
-        });
+        };
+        self.needed.set(self.needed.get() + bytes(&expected));
+        self.expected.set(expected);
     }
 }

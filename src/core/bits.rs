@@ -7,7 +7,7 @@ use bitvec::slice::BitSlice;
 use bumpalo::Bump;
 use bumpalo::collections::{CollectionAllocErr, Vec};
 
-use super::list::to_u32;
+use super::handle::to_u32;
 
 /// Bits of a word.
 pub(super) const WORD: usize = u64::BITS as usize;

@@ -3,7 +3,8 @@
 use alloc::vec;
 use core::fmt;
 
-use super::list::{Chain, to_u32};
+use super::handle::to_u32;
+use super::list::Chain;
 use super::slots::Slot;
 use super::{Handle, Isa, List};
 

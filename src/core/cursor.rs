@@ -23,7 +23,7 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
     }
 
     fn fresh(&self) -> u32 {
-        self.base + super::list::to_u32(self.inserted.len())
+        self.base + super::handle::to_u32(self.inserted.len())
     }
 }
 

@@ -1,12 +1,10 @@
 //! The five edits: replace, prepend (on every way in, or on the way from above), append, delete.
 
 use super::bits::WORD;
-use super::list::{Chain, MAX_RUNS, Run, RunId, Site, to_u32};
+use super::handle::to_u32;
+use super::list::{Chain, MAX_LABELS, MAX_RUNS, Run, RunId, Site};
 use super::slots::Slot;
 use super::{Error, Fact, Handle, Inserted, Isa, List, Patch, Target};
-
-/// A patch may ask for this many labels.
-const MAX_LABELS: usize = 2;
 
 /// A unit, dead from birth, that branches of a patch lead to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -186,7 +184,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         if self.sites.capacity() == self.sites.len() {
             self.sites.try_reserve(1)?;
         }
-        self.slots.try_reserve(1)?;
+        self.slots.try_reserve_block()?;
         Ok(())
     }
 

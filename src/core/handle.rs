@@ -59,3 +59,11 @@ impl fmt::Debug for Handle {
         fmt::Display::fmt(self, f)
     }
 }
+
+/// An index that the limit on units keeps within 32 bits.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the limit on units is checked where units come in")]
+pub(super) fn to_u32(index: usize) -> u32 {
+    debug_assert!(u32::try_from(index).is_ok());
+    index as u32
+}

@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::bits::{Ones, WORD, ones, window};
-use super::list::{Chain, Run, RunId, to_u32};
+use super::handle::to_u32;
+use super::list::{Chain, Run, RunId};
 use super::map::{Map, NOWHERE};
 use super::slots::Slot;
 use super::walk::Place;

@@ -23,6 +23,7 @@ use bumpalo::collections::{CollectionAllocErr, Vec};
 
 use super::arena::Usage;
 use super::bits::{Bits, Ranked, WORD, ones};
+use super::handle::to_u32;
 use super::slots::{Slot, Slots};
 use super::{Arena, Error, Handle, Isa};
 
@@ -80,6 +81,9 @@ impl Run {
         self.link = next.0.index() << 2 | self.link & 3;
     }
 }
+
+/// A patch may ask for this many labels.
+pub(super) const MAX_LABELS: usize = 2;
 
 /// The most runs that a link can tell apart.
 pub(super) const MAX_RUNS: usize = u32::MAX as usize >> 2;
@@ -214,7 +218,7 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
         list.sites.try_reserve_exact(expected.sites)?;
         list.runs.try_reserve_exact(expected.runs)?;
         list.targets.try_reserve_exact(expected.targets)?;
-        list.slots.try_reserve(expected.blocks)?;
+        list.slots.try_reserve_exact(expected.blocks)?;
         list.aux.resize(base as usize, A::default());
         let given = aux.len().min(units);
         list.aux[..given].copy_from_slice(&aux[..given]);
@@ -413,22 +417,35 @@ impl<I: Isa, A> List<'_, I, A> {
 
 impl<I: Isa, A> Drop for List<'_, I, A> {
     fn drop(&mut self) {
-        self.arena.note(Usage {
-            inserted: self.inserted.len(),
-            sites: self.sites.len(),
-            runs: self.runs.len(),
-            targets: self.targets.len(),
-            blocks: self.slots.blocks(),
-        });
+        // With the room that the last edit asked for, which it may not have used.
+        let usage = Usage {
+            inserted: self.inserted.len() + MAX_LABELS,
+            sites: self.sites.len() + 1,
+            runs: self.runs.len() + 1 + MAX_LABELS,
+            targets: self.targets.len() + I::MAX_FIELDS,
+            blocks: self.slots.blocks() + 1,
+        };
+        let base = self.base as usize;
+        self.arena.note(usage, |usage| bytes::<I, A>(base, usage));
     }
 }
 
-/// An index that the limit on units keeps within 32 bits.
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the limit on units is checked where units come in")]
-pub(super) fn to_u32(index: usize) -> u32 {
-    debug_assert!(u32::try_from(index).is_ok());
-    index as u32
+/// The bytes of all the columns of a list, about.
+fn bytes<I: Isa, A>(base: usize, usage: &Usage) -> usize {
+    let len = base + usage.inserted;
+    let words = len.div_ceil(WORD);
+    let columns = [
+        usage.inserted * size_of::<I::Unit>(),
+        len * size_of::<A>(),
+        // Five columns of bits, two of them with counts.
+        words * 5 * size_of::<u64>() + (words - base / WORD) * 2 * size_of::<u32>(),
+        Slots::bytes(len, usage.blocks),
+        usage.sites * size_of::<Site>(),
+        usage.runs * size_of::<Run>(),
+        usage.targets * size_of::<Option<Handle>>(),
+    ];
+    // Each of the 14 allocations may be padded to its alignment.
+    columns.iter().sum::<usize>() + 14 * size_of::<u64>()
 }
 
 impl From<CollectionAllocErr> for Error {

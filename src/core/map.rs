@@ -50,7 +50,7 @@ impl Map {
     /// Length of the original program.
     #[must_use]
     pub fn old_len(&self) -> u32 {
-        super::list::to_u32(self.labels.len().saturating_sub(1))
+        super::handle::to_u32(self.labels.len().saturating_sub(1))
     }
 
     /// Length of the output.
@@ -118,7 +118,7 @@ impl Map {
     #[must_use]
     pub fn origin(&self, new: u32) -> Origin {
         assert!(new < self.new_len, "position {new} of {}", self.new_len);
-        let after = super::list::to_u32(self.labels.partition_point(|&label| label <= new));
+        let after = super::handle::to_u32(self.labels.partition_point(|&label| label <= new));
         let old = match exception(&self.starts, after) {
             Some(start) if start <= new => after,
             _ => self.insn_before(after, new),

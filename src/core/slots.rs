@@ -3,7 +3,7 @@
 use bumpalo::Bump;
 use bumpalo::collections::{CollectionAllocErr, Vec};
 
-use super::list::to_u32;
+use super::handle::to_u32;
 
 /// Instructions of a block. Blocks come into being with the first edit in them, so that a few
 /// edits to a large program cost little memory.
@@ -54,6 +54,11 @@ impl<'a> Slots<'a> {
         Self { top: Vec::new_in(bump), blocks: Vec::new_in(bump) }
     }
 
+    /// The bytes of a column of `len` indexes with `blocks` blocks in use.
+    pub(super) fn bytes(len: usize, blocks: usize) -> usize {
+        len.div_ceil(BLOCK) * size_of::<u32>() + blocks * size_of::<[Packed; BLOCK]>()
+    }
+
     /// Makes room for indexes below `len`.
     pub(super) fn try_grow(&mut self, len: usize) -> Result<(), CollectionAllocErr> {
         let blocks = len.div_ceil(BLOCK);
@@ -66,8 +71,13 @@ impl<'a> Slots<'a> {
 
     /// Makes sure that the next `set` does not allocate.
     #[inline]
-    pub(super) fn try_reserve(&mut self, blocks: usize) -> Result<(), CollectionAllocErr> {
-        self.blocks.try_reserve(blocks)
+    pub(super) fn try_reserve_block(&mut self) -> Result<(), CollectionAllocErr> {
+        if self.blocks.capacity() == self.blocks.len() { self.blocks.try_reserve(1) } else { Ok(()) }
+    }
+
+    /// Makes room for a number of blocks.
+    pub(super) fn try_reserve_exact(&mut self, blocks: usize) -> Result<(), CollectionAllocErr> {
+        self.blocks.try_reserve_exact(blocks)
     }
 
     /// How many blocks are in use.

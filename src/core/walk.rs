@@ -58,7 +58,7 @@ impl<I: Isa, A> List<'_, I, A> {
         if handle == self.end() {
             return Place::End;
         }
-        let next = Handle::new(handle.index() + super::list::to_u32(self.len_at(handle)));
+        let next = Handle::new(handle.index() + super::handle::to_u32(self.len_at(handle)));
         if handle.index() < self.base {
             return Place::Before(next);
         }
