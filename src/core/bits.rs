@@ -64,7 +64,7 @@ impl<'a> Bits<'a> {
     #[inline]
     pub(super) fn any(&self, range: Range<usize>) -> bool {
         let end = range.end;
-        range.step_by(WORD).any(|base| window(&self.words, base..end) != 0)
+        range.step_by(WORD).any(|at| window(&self.words, at, end - at) != 0)
     }
 
     /// The words: bit `i` of word `w` is bit `64 * w + i` of the column.
@@ -83,18 +83,18 @@ impl<'a> Bits<'a> {
 #[inline]
 pub(super) fn ones(words: &[u64], range: Range<usize>) -> impl Iterator<Item = usize> {
     let end = range.end;
-    range.step_by(WORD).flat_map(move |base| Ones { bits: window(words, base..end), base })
+    range.step_by(WORD).flat_map(move |base| Ones { bits: window(words, base, end - base), base })
 }
 
-/// The first bits of `range`, at most a word of them, the first one lowest.
+/// The bits from `at` on, `len` or at most a word of them, the first one lowest.
 #[inline]
-pub(super) fn window(words: &[u64], range: Range<usize>) -> u64 {
-    let (word, shift) = (range.start / WORD, range.start % WORD);
+pub(super) fn window(words: &[u64], at: usize, len: usize) -> u64 {
+    let (word, shift) = (at / WORD, at % WORD);
     let mut bits = words[word] >> shift;
-    if shift != 0 && shift + range.len() > WORD {
+    if shift + len > WORD && shift != 0 {
         bits |= words[word + 1] << (WORD - shift);
     }
-    if range.len() < WORD { bits & ((1 << range.len()) - 1) } else { bits }
+    if len < WORD { bits & ((1 << len) - 1) } else { bits }
 }
 
 /// The ones of one word.

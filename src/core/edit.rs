@@ -215,13 +215,14 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         let len = patch.units.len();
         self.inserted.extend_from_slice_copy(patch.units);
         self.aux.resize(start + len, A::default());
-        let (mut over, mut branches) = (0, false);
-        for at in (0..len).step_by(WORD) {
+        let (mut at, mut over, mut branches) = (0, 0, false);
+        while at < len {
             let marks = I::scan(&patch.units[at..], over)
                 .map_err(|unit| Error::BadPatchInsn { unit: to_u32(at + unit) })?;
             self.inner.set_word(start + at, marks.inner);
             branches |= marks.branch != 0;
             over = marks.over;
+            at += WORD;
         }
         let mut placed = Placed { start: to_u32(start), len: to_u32(len), labels: Labels::default() };
         if let Fact::MoveTo(unit) = patch.fact

@@ -319,22 +319,30 @@ impl<I: Isa, A: Copy + Default> Sweep<'_, '_, I, A> {
     #[inline]
     fn copy_run(&mut self, run: &Run, start: Handle) {
         let (list, new) = (self.list, self.position());
-        let range = start.at()..run.end as usize;
-        let inserted = range.start - list.base as usize..range.end - list.base as usize;
-        let Linear { units, aux, map, branches, .. } = &mut *self.out;
-        let words = list.branch.bits.words();
-        if range.len() > WORD || window(words, range.clone()) != 0 {
-            for at in ones(words, range.clone()) {
-                branches.push((Handle::new(to_u32(at)), new + to_u32(at - range.start)));
-            }
+        let (at, len) = (start.at(), (run.end - start.index()) as usize);
+        if len > WORD || window(list.branch.bits.words(), at, len) != 0 {
+            self.note_branches(at..at + len, new);
         }
-        copy_short(units, &list.inserted, inserted.clone());
+        let from = (start.index() - list.base) as usize;
+        let Linear { units, aux, map, .. } = &mut *self.out;
+        copy_short(units, &list.inserted, from, len);
         if size_of::<A>() == 0 {
             aux.resize(units.len(), A::default());
         } else {
-            copy_short(aux, &list.aux, range);
+            copy_short(aux, &list.aux, at, len);
         }
-        number(&mut map.inserted[inserted], new);
+        for (label, new) in map.inserted[from..from + len].iter_mut().zip(new..) {
+            *label = new;
+        }
+    }
+
+    /// Notes the branches of a piece of inserted code that goes to `new` and on.
+    #[inline(never)]
+    fn note_branches(&mut self, range: Range<usize>, new: u32) {
+        let start = range.start;
+        for at in ones(self.list.branch.bits.words(), range) {
+            self.out.branches.push((Handle::new(to_u32(at)), new + to_u32(at - start)));
+        }
     }
 
     /// An instruction inserted for `anchor`, or the anchor itself. Returns where it is, or would be.
@@ -461,32 +469,16 @@ fn nowhere_to_go<I: Isa, A>(
     }
 }
 
-/// Appends `from[range]` to `to`: a short one by a copy of fixed width, which is several times as
+/// Appends `from[at..at + len]` to `to`: a short piece by a copy of fixed width, which is several times as
 /// fast as a call that copies a few bytes.
 #[inline]
-fn copy_short<T: Copy>(to: &mut Vec<T>, from: &[T], range: Range<usize>) {
-    match from[range.start..].first_chunk::<SLACK>() {
-        Some(chunk) if range.len() <= SLACK => {
-            let len = to.len() + range.len();
+fn copy_short<T: Copy>(to: &mut Vec<T>, from: &[T], at: usize, len: usize) {
+    match from[at..].first_chunk::<SLACK>() {
+        Some(chunk) if len <= SLACK => {
+            let end = to.len() + len;
             to.extend_from_slice(chunk);
-            to.truncate(len);
+            to.truncate(end);
         }
-        _ => to.extend_from_slice(&from[range]),
-    }
-}
-
-/// Labels inserted units that go to `new` and on. Few of them are done without a loop.
-#[inline]
-fn number(labels: &mut [u32], new: u32) {
-    if labels.len() <= SLACK {
-        for at in 0..SLACK {
-            if let Some(label) = labels.get_mut(at) {
-                *label = new + to_u32(at);
-            }
-        }
-        return;
-    }
-    for (at, label) in labels.iter_mut().enumerate() {
-        *label = new + to_u32(at);
+        _ => to.extend_from_slice(&from[at..at + len]),
     }
 }
