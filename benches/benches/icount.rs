@@ -7,6 +7,7 @@ use std::hint::black_box;
 
 use iai_callgrind::{LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use relinear::bpf::{Bpf, Endian, Insn, Program, decode, encode};
+use relinear::elf::{Edit, Object};
 use relinear::passes::{blind, dce};
 use relinear::{Arena, Branch, Handle, Linear, List, Patch, Target};
 use relinear_bench::{Shape, Work, generate, parts};
@@ -45,7 +46,7 @@ library_benchmark_group!(name = creation; benchmarks = create);
 
 // Edits.
 
-type Edit = fn(&mut List<'_, Bpf>, Handle);
+type MakeEdit = fn(&mut List<'_, Bpf>, Handle);
 
 /// A list, and the instructions to edit, spread over it.
 struct Edits {
@@ -53,7 +54,7 @@ struct Edits {
     handles: Vec<Handle>,
 }
 
-fn edits(n: u32, edit: Edit) -> Edits {
+fn edits(n: u32, edit: MakeEdit) -> Edits {
     let program = program(n);
     let starts = |index: u32| index == 0 || program[index as usize - 1].slots() == 1;
     let handles: Vec<Handle> = (0..EDITS)
@@ -65,7 +66,7 @@ fn edits(n: u32, edit: Edit) -> Edits {
 }
 
 /// The same in random order: no two neighbours after each other.
-fn scattered(n: u32, edit: Edit) -> Edits {
+fn scattered(n: u32, edit: MakeEdit) -> Edits {
     let mut edits = edits(n, edit);
     let len = edits.handles.len();
     edits.handles = (0..len).map(|index| edits.handles[index * 617 % len]).collect();
@@ -218,6 +219,57 @@ fn pass_blind((program, mut list): (&'static Program, List<'static, Bpf>)) -> Li
 
 library_benchmark_group!(name = bpf; benchmarks = decode_bytes, pass_dce, pass_blind_hidden, pass_blind);
 
+// The ELF layer, at an object of our tests.
+
+const OBJECT: &[u8] = include_bytes!("../../tests/data/large.o");
+
+fn object() -> Object<'static> {
+    Object::parse(OBJECT).expect("a valid object")
+}
+
+/// The object, and what comes of it if one in a hundred instructions has one prepended.
+fn edited_object() -> (Object<'static>, Vec<Linear<Insn>>) {
+    let object = object();
+    let edit = |program: &Program| {
+        let arena = Arena::new();
+        let mut list = List::<Bpf>::new(&arena, &program.insns).expect("the program is valid");
+        let handles: Vec<Handle> = list.iter().collect();
+        handles.into_iter().step_by(100).for_each(|at| {
+            list.prepend(at, Patch::new(&PATCH[..1])).expect("a valid edit");
+        });
+        list.linearize().expect("every branch reaches")
+    };
+    let linears = object.code().iter().map(|code| edit(code.program())).collect();
+    (object, linears)
+}
+
+#[library_benchmark]
+#[bench::large(OBJECT)]
+fn elf_read(bytes: &'static [u8]) -> Object<'static> {
+    Object::parse(bytes).expect("a valid object")
+}
+
+#[library_benchmark(setup = edited_object)]
+#[bench::large()]
+fn elf_edit((mut object, mut linears): (Object<'static>, Vec<Linear<Insn>>)) -> Object<'static> {
+    let edits = linears.iter_mut().enumerate().map(|(code, linear)| Edit {
+        code,
+        insns: core::mem::take(&mut linear.units),
+        map: &linear.map,
+    });
+    let edits = edits.collect();
+    object.edit(edits).expect("a valid edit");
+    object
+}
+
+#[library_benchmark(setup = object)]
+#[bench::large()]
+fn elf_write(object: Object<'static>) -> Vec<u8> {
+    object.write().expect("a valid object")
+}
+
+library_benchmark_group!(name = elf; benchmarks = elf_read, elf_edit, elf_write);
+
 // The C library sets and copies greater blocks by one instruction that counts once for each byte: with it, the
 // cost of a byte would change with the size of the block.
 main!(
@@ -225,5 +277,5 @@ main!(
         "GLIBC_TUNABLES",
         "glibc.cpu.x86_rep_stosb_threshold=0x40000000:glibc.cpu.x86_rep_movsb_threshold=0x40000000"
     );
-    library_benchmark_groups = creation, edit, whole, bpf
+    library_benchmark_groups = creation, edit, whole, bpf, elf
 );

@@ -6,11 +6,13 @@ pub mod cold;
 pub mod generate;
 pub mod measure;
 pub mod memory;
+pub mod objects;
 pub mod parts;
 pub mod peers;
 pub mod plot;
 mod rng;
 pub mod rows;
+pub mod shares;
 pub mod tables;
 pub mod work;
 

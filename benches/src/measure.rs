@@ -22,15 +22,23 @@ pub struct Effort {
     pub samples: usize,
     /// Cold runs.
     pub cold: usize,
+    /// Runs of each command at each object.
+    pub processes: usize,
 }
 
 impl Effort {
     /// For a look.
     pub const QUICK: Self =
-        Self { total: 300_000_000, longest: 500_000_000, sample: 50_000, samples: 15, cold: 1 };
+        Self { total: 300_000_000, longest: 500_000_000, sample: 50_000, samples: 15, cold: 1, processes: 7 };
     /// For figures to keep.
-    pub const FULL: Self =
-        Self { total: 8_000_000_000, longest: 10_000_000_000, sample: 300_000, samples: 101, cold: 5 };
+    pub const FULL: Self = Self {
+        total: 8_000_000_000,
+        longest: 10_000_000_000,
+        sample: 300_000,
+        samples: 101,
+        cold: 5,
+        processes: 41,
+    };
 }
 
 struct Runner {
@@ -53,7 +61,16 @@ struct Runner {
 #[must_use]
 pub fn warm(work: &Work, names: &[&'static str], effort: &Effort) -> Vec<Row> {
     let expected = result(work);
-    let mut runners: Vec<Runner> = names.iter().map(|name| prepare(name, work, &expected, effort)).collect();
+    // So much does not fit into memory for all of them at once.
+    let together = if work.program.len() < GREAT { names.len().max(1) } else { 1 };
+    names.chunks(together).flat_map(|names| warm_together(work, names, &expected, effort)).collect()
+}
+
+/// Programs from this many units on are measured peer by peer.
+const GREAT: usize = 1 << 22;
+
+fn warm_together(work: &Work, names: &[&'static str], expected: &Output, effort: &Effort) -> Vec<Row> {
+    let mut runners: Vec<Runner> = names.iter().map(|name| prepare(name, work, expected, effort)).collect();
     let start = clock::now();
     // The first round is for the C allocator to come to rest.
     for round in 0..=effort.samples {
@@ -80,7 +97,7 @@ pub fn warm(work: &Work, names: &[&'static str], effort: &Effort) -> Vec<Row> {
                 peak_bytes: counts.peak.saturating_sub(kept) as u64,
                 faults: runner.faults / runs,
                 allocations: counts.calls as u64,
-                ..row(work, runner.name, "warm", &expected)
+                ..row(work, runner.name, "warm", expected)
             }
         })
         .collect()

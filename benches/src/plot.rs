@@ -7,6 +7,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use crate::rows::Row;
+use crate::shares::ShareRow;
 use crate::work::Shape;
 
 const WIDTH: u32 = 1200;
@@ -145,4 +146,44 @@ fn size_name(n: f64) -> String {
         n if n >= 1024.0 => format!("{:.0} Ki", n / 1024.0),
         n => format!("{n:.0}"),
     }
+}
+
+const PARTS: [RGBColor; 4] =
+    [RGBColor(0, 114, 178), RGBColor(230, 159, 0), RGBColor(213, 0, 0), RGBColor(0, 158, 115)];
+
+/// Draws what the parts of patching objects take, as shares of the whole.
+///
+/// # Errors
+///
+/// If the file cannot be written.
+pub fn shares(rows: &[ShareRow], path: &Path) -> Result<(), Box<dyn Error>> {
+    let height = 60 + 26 * u32::try_from(rows.len())?;
+    let root = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let style = (FONT, 15).into_font().color(&TEXT);
+    let names = rows.first().map(|row| row.parts.named().map(|(name, _)| name)).unwrap_or_default();
+    let mut x = 260;
+    for (name, colour) in names.iter().zip(PARTS) {
+        root.draw(&Rectangle::new([(x, 12), (x + 22, 26)], colour.filled()))?;
+        root.draw(&Text::new(*name, (x + 28, 11), style.clone()))?;
+        x += 140;
+    }
+    let width = f64::from(WIDTH) - 280.0;
+    for (row, y) in rows.iter().zip((44..).step_by(26)) {
+        root.draw(&Text::new(format!("{}, {}", row.object, row.pass), (10, y + 2), style.clone()))?;
+        let total = row.parts.named().iter().map(|(_, ns)| ns).sum::<u64>().max(1) as f64;
+        let mut from = 260.0;
+        for ((_, ns), colour) in row.parts.named().iter().zip(PARTS) {
+            let to = from + *ns as f64 / total * width;
+            root.draw(&Rectangle::new([(pixel(from), y), (pixel(to), y + 20)], colour.filled()))?;
+            from = to;
+        }
+    }
+    root.present()?;
+    Ok(())
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "within the picture")]
+fn pixel(at: f64) -> i32 {
+    at.round() as i32
 }

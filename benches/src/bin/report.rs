@@ -2,20 +2,20 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use std::{env, fs};
 
 use relinear_bench::measure::{self, Effort};
 use relinear_bench::rows::{self, Row};
-use relinear_bench::{Shape, Work, cold, memory, parts as own, peers, plot};
+use relinear_bench::{Shape, Work, cold, memory, objects, parts as own, peers, plot, shares};
 
 #[global_allocator]
 static ALLOCATOR: memory::Counting = memory::Counting;
 
 const USAGE: &str = "\
 usage: report [--quick] [--out DIR] [--n N,N...] [--work a,b...] [--peer NAME,NAME...]
-              [--no-cold] [--no-tables]
+              [--no-cold] [--no-tables] [--no-growth] [--objects RELINEAR OBJECT...]
        report --once WORK N PEER RUNS    repeats one run, for a profiler
        report --parts N [RUNS]           times the parts of our own runs
 
@@ -26,11 +26,15 @@ struct Plan {
     effort: Effort,
     sizes: Vec<u32>,
     cold_sizes: Vec<u32>,
+    /// At which ours is compared with itself, and with copying.
+    growth_sizes: Vec<u32>,
     table_sizes: Vec<u32>,
     shapes: Vec<Shape>,
     cold_shapes: Vec<Shape>,
     peers: Vec<&'static str>,
     out: PathBuf,
+    /// The `relinear` command and the objects to patch with it.
+    objects: Option<(PathBuf, Vec<PathBuf>)>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -77,7 +81,17 @@ fn main() -> Result<(), Box<dyn Error>> {
             bare.extend(measure::cold(&Work::new(shape, n, false), &names, &plan.effort)?);
         }
     }
-    write(&plan, &bare, &with_tables)?;
+    for &n in &plan.growth_sizes {
+        for shape in [Shape::A, Shape::C] {
+            progress("warm, growth", n, shape);
+            bare.extend(measure::warm(&Work::new(shape, n, false), &["relinear", "memcpy"], &plan.effort));
+        }
+    }
+    let objects = match &plan.objects {
+        Some((relinear, objects)) => patch_objects(&plan, relinear, objects)?,
+        None => String::new(),
+    };
+    write(&plan, &bare, &with_tables, &objects)?;
     eprintln!("{:5.1} s  done: {}", start.elapsed().as_secs_f64(), plan.out.display());
     Ok(())
 }
@@ -94,12 +108,12 @@ fn affordable(plan: &Plan, n: u32, quadratic: &HashMap<&str, (u32, u64)>, shape:
     plan.peers.iter().copied().filter(|&name| name != "kernel_array" || in_time).collect()
 }
 
-fn write(plan: &Plan, bare: &[Row], with_tables: &[Row]) -> Result<(), Box<dyn Error>> {
+fn write(plan: &Plan, bare: &[Row], with_tables: &[Row], objects: &str) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&plan.out)?;
     fs::write(plan.out.join("report.json"), serde_json::to_string_pretty(bare)?)?;
     fs::write(plan.out.join("tables.json"), serde_json::to_string_pretty(with_tables)?)?;
     let text = format!(
-        "# Report\n\n{}\n## Without side tables\n\n{}## With line info and subprograms\n\n{}",
+        "# Report\n\n{}\n## Without side tables\n\n{}## With line info and subprograms\n\n{}{objects}",
         rows::METHOD,
         rows::markdown(bare),
         rows::markdown(with_tables),
@@ -111,17 +125,31 @@ fn write(plan: &Plan, bare: &[Row], with_tables: &[Row]) -> Result<(), Box<dyn E
     Ok(())
 }
 
+/// Measures the command at whole objects, and returns what to say of it.
+fn patch_objects(plan: &Plan, relinear: &Path, files: &[PathBuf]) -> Result<String, Box<dyn Error>> {
+    let whole = objects::measure(relinear, files, plan.effort.processes, &plan.out.join("objects"))?;
+    let shares = shares::measure(files, plan.effort.processes)?;
+    fs::write(plan.out.join("objects.json"), serde_json::to_string_pretty(&whole)?)?;
+    fs::write(plan.out.join("shares.json"), serde_json::to_string_pretty(&shares)?)?;
+    plot::shares(&shares, &plan.out.join("shares.svg"))?;
+    let text = objects::markdown(&whole);
+    print!("{text}\n{}\n", shares::markdown(&shares));
+    Ok(format!("## Whole objects\n\n{text}\n## Where the time goes\n\n{}", shares::markdown(&shares)))
+}
+
 fn plan(args: &[String]) -> Result<Plan, Box<dyn Error>> {
     let quick = args.iter().any(|arg| arg == "--quick");
     let mut plan = Plan {
         effort: if quick { Effort::QUICK } else { Effort::FULL },
         sizes: vec![256, 1 << 12, 1 << 16, 1 << 20],
         cold_sizes: vec![1 << 20],
+        growth_sizes: if quick { Vec::new() } else { vec![1 << 22, 1 << 26] },
         table_sizes: if quick { vec![1 << 16] } else { vec![1 << 12, 1 << 20] },
         shapes: Shape::ALL.to_vec(),
         cold_shapes: if quick { vec![Shape::A, Shape::C] } else { Shape::ALL.to_vec() },
         peers: peers::NAMES.to_vec(),
         out: PathBuf::from("target/bench"),
+        objects: None,
     };
     if !quick {
         plan.sizes.push(1 << 24);
@@ -132,12 +160,18 @@ fn plan(args: &[String]) -> Result<Plan, Box<dyn Error>> {
         match arg.as_str() {
             "--quick" => {}
             "--no-cold" => plan.cold_sizes.clear(),
+            "--no-growth" => plan.growth_sizes.clear(),
             "--no-tables" => plan.table_sizes.clear(),
+            "--objects" => {
+                let relinear = value()?.into();
+                plan.objects = Some((relinear, args.by_ref().map(PathBuf::from).collect()));
+            }
             "--out" => plan.out = value()?.into(),
             "--n" => {
                 plan.sizes = value()?.split(',').map(str::parse).collect::<Result<_, _>>()?;
                 plan.cold_sizes.retain(|n| plan.sizes.contains(n));
                 plan.table_sizes.retain(|n| plan.sizes.contains(n));
+                plan.growth_sizes.clear();
             }
             "--work" => {
                 let shapes = value()?.split(',').map(Shape::from_name).collect::<Option<_>>();
