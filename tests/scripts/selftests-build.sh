@@ -3,11 +3,12 @@
 # against the BTF of the running kernel. The kernel's sources are GPL: they are unpacked and built
 # here and never committed. A program that does not compile is noted in target/selftests/uncompiled.
 #
-#   tests/scripts/selftests-build.sh [JOBS]     (Debian: apt-get install linux-source-6.1 libbpf-dev bpftool)
+#   tests/scripts/selftests-build.sh [NAME...]     (Debian: apt-get install linux-source-6.1 libbpf-dev bpftool)
+#
+# With names, only those programs are built, and only where their object is not there yet.
 set -eu
 cd "$(dirname "$0")/../.."
 : "${SOURCE:=/usr/src/linux-source-6.1.tar.xz}" "${CLANG:=clang-16}" "${OUT:=target/selftests}"
-jobs=${1:-2}
 mkdir -p "$OUT/obj"
 out=$(cd "$OUT" && pwd)
 
@@ -42,8 +43,11 @@ cd "$self"
 $CLANG $(echo $flags) \$extra -c "\$1" -o "$out/obj/\$name.o" 2>"$out/log/\$name" || rm -f "$out/obj/\$name.o"
 END
 rm -rf "$out/log" && mkdir -p "$out/log"
-ls "$self"/progs/*.c | xargs -P "$jobs" -n 1 sh "$out/compile"
-ls "$self"/progs/*.c | sed 's|.*/||; s|\.c$||' | while read -r name; do
+[ $# -gt 0 ] || set -- $(ls "$self"/progs/*.c | sed 's|.*/||; s|\.c$||')
+for name; do
+	[ -f "$out/obj/$name.o" ] || echo "$self/progs/$name.c"
+done | xargs -r -P "$(nproc)" -n 1 sh "$out/compile"
+for name; do
 	[ -f "$out/obj/$name.o" ] || echo "$name"
 done >"$out/uncompiled"
-echo "compiled $(ls "$out/obj" | wc -l) of $(ls "$self"/progs/*.c | wc -l); the others are in $OUT/uncompiled"
+echo "compiled $(($# - $(wc -l <"$out/uncompiled"))) of $#; the others are in $OUT/uncompiled"

@@ -8,11 +8,14 @@ cd "$(dirname "$0")/../.."
 which=--sample
 case ${1:-} in --all | --sample) which=$1 && shift ;; esac
 
-[ -f target/selftests/uncompiled ] || tests/scripts/selftests-build.sh
+mkdir -p target
 gcc -O2 -o target/load tests/scripts/load.c -lbpf
 if [ "$which" = --all ]; then
+	tests/scripts/selftests-build.sh
 	set -- "$@" target/selftests/obj/*.o
 else
+	# shellcheck disable=SC2046 # one word a name
+	tests/scripts/selftests-build.sh $(grep -v '^#' tests/scripts/selftests.sample)
 	for name in $(grep -v '^#' tests/scripts/selftests.sample); do
 		set -- "$@" "target/selftests/obj/$name.o"
 	done
