@@ -618,7 +618,7 @@ fn the_kernel_says_what_it_makes_of_programs() {
     let ran = run([Path::new("check"), &data("xdp_parse.o"), Path::new("--kernel"), Path::new("--json")]);
     let json = ran.json();
     if json["kernel"]["skipped"].is_string() {
-        eprintln!("skipped: {}", json["kernel"]["skipped"]);
+        crate::skipped(&json["kernel"]["skipped"]);
         return;
     }
     let programs = json["kernel"]["programs"].as_array().expect("they are a list");

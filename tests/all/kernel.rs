@@ -76,7 +76,7 @@ pub(crate) fn is_available() -> bool {
     match load(&nothing) {
         Ok(_) => true,
         Err(refused) => {
-            eprintln!("skipped: no program can be loaded into this kernel: {}", refused.error);
+            crate::skipped(format_args!("no program can be loaded into this kernel: {}", refused.error));
             false
         }
     }

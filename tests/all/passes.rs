@@ -485,7 +485,7 @@ fn programs_blinded_with_a_hidden_register_return_the_same() {
 #[test]
 fn a_hidden_register_gives_what_the_kernel_gives() {
     if std::env::var_os("RELINEAR_SET_JIT_HARDEN").is_none() {
-        eprintln!("skipped: RELINEAR_SET_JIT_HARDEN is not set, so net.core.bpf_jit_harden is left alone");
+        crate::skipped("RELINEAR_SET_JIT_HARDEN is not set, so net.core.bpf_jit_harden is left alone");
         return;
     }
     // The halves are random: only what they join to can be compared.

@@ -50,7 +50,7 @@ fn ask(object: &[u8], what: &str) -> Option<Loaded> {
     match load_and_run(object) {
         Ok(loaded) => Some(loaded),
         Err(Refusal::NotPermitted(why)) => {
-            eprintln!("skipped: {what}: {why}; run the tests as root");
+            crate::skipped(format_args!("{what}: {why}; run the tests as root"));
             None
         }
         Err(Refusal::Object(why)) => panic!("{what}: {why}"),
