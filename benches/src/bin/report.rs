@@ -58,6 +58,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let progress = |what: &str, n: u32, shape: Shape| {
         eprintln!("{:5.1} s  {what}, {n} units, work {}", start.elapsed().as_secs_f64(), shape.name());
     };
+    // First, as what a process has had in RAM is handed down to the processes it starts.
+    let objects = match &plan.objects {
+        Some((relinear, objects)) => patch_objects(&plan, relinear, objects)?,
+        None => String::new(),
+    };
     let (mut bare, mut with_tables) = (Vec::new(), Vec::new());
     for (sizes, tables, rows) in
         [(&plan.sizes, false, &mut bare), (&plan.table_sizes, true, &mut with_tables)]
@@ -87,10 +92,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             bare.extend(measure::warm(&Work::new(shape, n, false), &["relinear", "memcpy"], &plan.effort));
         }
     }
-    let objects = match &plan.objects {
-        Some((relinear, objects)) => patch_objects(&plan, relinear, objects)?,
-        None => String::new(),
-    };
     write(&plan, &bare, &with_tables, &objects)?;
     eprintln!("{:5.1} s  done: {}", start.elapsed().as_secs_f64(), plan.out.display());
     Ok(())
