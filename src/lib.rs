@@ -38,6 +38,13 @@
 //! means that instruction through every later edit. Inserted branches lead to a [`Target`], which is
 //! resolved at linearization. Every edit may be made at inserted instructions too.
 //!
+//! # Side tables, facts, long branches
+//!
+//! Tables that speak in positions follow by the map: [`Map::adjust_points`] (source lines, relocations),
+//! [`Map::adjust_starts`] (subprograms), [`Map::adjust_ranges`]. A fact that every instruction carries
+//! (the `A` of a [`List`]) moves with it, and each edit says what becomes of the one it edits. Branches
+//! that no longer reach take a longer form with [`List::linearize_relaxed`], if the instruction set has one.
+//!
 //! # What it costs
 //!
 //! An edit costs its own units, amortized. Linearization costs the units of the output, whatever the
