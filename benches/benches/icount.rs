@@ -9,7 +9,7 @@ use iai_callgrind::{LibraryBenchmarkConfig, library_benchmark, library_benchmark
 use relinear::bpf::{Bpf, Endian, Insn, Program, decode, encode};
 use relinear::elf::{Edit, Object};
 use relinear::passes::{blind, dce};
-use relinear::{Arena, Branch, Handle, Linear, List, Patch, Target};
+use relinear::{Arena, At, Branch, Deleted, Handle, Linear, List, Map, Patch, Target};
 use relinear_bench::{Shape, Work, generate, parts};
 
 const N: u32 = 1 << 12;
@@ -174,6 +174,48 @@ fn linearize((list, mut out): (List<'static, Bpf>, Linear<Insn>)) -> (List<'stat
 
 library_benchmark_group!(name = whole; benchmarks = iterate, linearize);
 
+// Side tables: a record for every fourth unit.
+
+fn table(n: u32, shape: Shape) -> (Map, Vec<u32>) {
+    let (_, out) = linear(n, shape);
+    (out.map, (0..n).step_by(4).collect())
+}
+
+fn ranges(n: u32, shape: Shape) -> (Map, Vec<(u32, u32)>) {
+    let (map, points) = table(n, shape);
+    (map, points.into_iter().map(|start| (start, n.min(start + 6))).collect())
+}
+
+#[library_benchmark(setup = table)]
+#[bench::sparse_n(N, Shape::C)]
+#[bench::sparse_n16(N16, Shape::C)]
+#[bench::deleted_n(N, Shape::D)]
+#[bench::deleted_n16(N16, Shape::D)]
+fn adjust_points((map, mut records): (Map, Vec<u32>)) -> (Map, Vec<u32>) {
+    map.adjust_points(&mut records, At::Label, Deleted::Slide, |record| record).expect("they ascend");
+    (map, records)
+}
+
+#[library_benchmark(setup = table)]
+#[bench::sparse_n(N, Shape::C)]
+#[bench::sparse_n16(N16, Shape::C)]
+#[bench::deleted_n(N, Shape::D)]
+#[bench::deleted_n16(N16, Shape::D)]
+fn adjust_starts((map, mut records): (Map, Vec<u32>)) -> (Map, Vec<u32>, Vec<usize>) {
+    let removed = map.adjust_starts(&mut records, |record| record).expect("they ascend");
+    (map, records, removed)
+}
+
+#[library_benchmark(setup = ranges)]
+#[bench::deleted_n(N, Shape::D)]
+#[bench::deleted_n16(N16, Shape::D)]
+fn adjust_ranges((map, mut records): (Map, Vec<(u32, u32)>)) -> (Map, Vec<(u32, u32)>) {
+    map.adjust_ranges(&mut records, |(start, end)| (start, end)).expect("none is inverted");
+    (map, records)
+}
+
+library_benchmark_group!(name = tables; benchmarks = adjust_points, adjust_starts, adjust_ranges);
+
 // The eBPF layer.
 
 fn bytes(n: u32) -> Vec<u8> {
@@ -277,5 +319,5 @@ main!(
         "GLIBC_TUNABLES",
         "glibc.cpu.x86_rep_stosb_threshold=0x40000000:glibc.cpu.x86_rep_movsb_threshold=0x40000000"
     );
-    library_benchmark_groups = creation, edit, whole, bpf, elf
+    library_benchmark_groups = creation, edit, whole, tables, bpf, elf
 );

@@ -1,7 +1,7 @@
 //! `relinear`: ours. The arena and the output are kept from run to run.
 
 use relinear::bpf::{Bpf, Insn};
-use relinear::{Arena, Inserted, Linear, List};
+use relinear::{Arena, At, Deleted, Inserted, Linear, List};
 
 use super::{Output, Peer};
 use crate::parts;
@@ -26,8 +26,14 @@ impl Peer for Relinear {
         drop(list);
         self.arena.reset();
         core::mem::swap(&mut self.linear.units, &mut self.output.units);
+        let Output { lines, subprogs, .. } = &mut self.output;
+        lines.clear();
+        lines.extend_from_slice(&work.lines);
+        subprogs.clear();
+        subprogs.extend_from_slice(&work.subprogs);
         let map = &self.linear.map;
-        self.output.move_tables(work, |old| map.new_of(old));
+        map.adjust_points(lines, At::Label, Deleted::Slide, |line| &mut line.off).expect("lines ascend");
+        map.adjust_starts(subprogs, |start| start).expect("starts ascend");
     }
 
     fn output(&self) -> &Output {
