@@ -117,7 +117,9 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     /// [`Error::NoSuchInsn`] or [`Error::Deleted`].
     pub fn delete(&mut self, handle: Handle) -> Result<(), Error> {
         self.check_live(handle)?;
-        self.dead.fill(handle.at()..handle.at() + self.len_at(handle), true);
+        for at in handle.at()..handle.at() + self.len_at(handle) {
+            self.dead.set(at);
+        }
         self.aux[handle.at()] = A::default();
         self.nested |= handle.index() >= self.base;
         Ok(())
