@@ -9,6 +9,7 @@ answers the same. See load.c for how programs are loaded and run.
 
 import argparse
 import concurrent.futures
+import json
 import os
 import pathlib
 import shutil
@@ -20,11 +21,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def patch(args, passes, source, target):
-    """Runs relinear; None, or why it failed."""
-    command = [args.relinear, "patch", "--pass", passes, "--seed", "1", "-o", target, source]
+    """Runs relinear; whether it changed any code, or why it failed."""
+    command = [args.relinear, "patch", "--json", "--pass", passes, "--seed", "1", "-o", target, source]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if done.returncode == 0:
-        return None
+        total = json.loads(done.stdout)["total"]
+        return total["inserted"] + total["deleted"] > 0
     lines = done.stderr.strip().splitlines() or ["no message"]
     return f"exit {done.returncode}: {lines[-1]}"
 
@@ -41,7 +43,7 @@ def load(args, path):
 
 
 def examine(args, source):
-    """All that is found out about one object: (name, rows before, {passes: rows, or the error})."""
+    """(name, rows before, {passes: (whether code changed, rows), or the error})."""
     name = pathlib.Path(source).name
     before, after = load(args, source), {}
     if args.run:
@@ -53,8 +55,8 @@ def examine(args, source):
     for passes in args.passes.split():
         with tempfile.TemporaryDirectory() as folder:
             target = os.path.join(folder, name)
-            error = patch(args, passes, source, target)
-            after[passes] = error if error is not None else load(args, target)
+            changed = patch(args, passes, source, target)
+            after[passes] = changed if isinstance(changed, str) else (changed, load(args, target))
     return name, before, after
 
 
@@ -75,7 +77,7 @@ def exceptions(before, after):
 
 def report(args, results):
     """Prints the table and the exceptions; true if there is nothing to look at."""
-    header = ("passes", "objects", "patched", "errors", "before", "after",
+    header = ("passes", "objects", "patched", "changed", "errors", "before", "after",
               "prog.before", "prog.after", "same answer", "exceptions")
     table, details = [header], []
     for passes in args.passes.split():
@@ -85,12 +87,13 @@ def report(args, results):
             loaded = {program for program, row in before.items() if row[0] == "ok"}
             counts["before"] += "*" in loaded
             counts["prog.before"] += len(loaded - {"*"})
-            rows = after[passes]
-            if isinstance(rows, str):
+            if isinstance(after[passes], str):
                 counts["errors"] += 1
-                details.append((passes, name, "*", rows))
+                details.append((passes, name, "*", after[passes]))
                 continue
+            changed, rows = after[passes]
             counts["patched"] += 1
+            counts["changed"] += changed
             found = list(exceptions(before, rows))
             bad = {program for program, _ in found}
             details += [(passes, name, program, what) for program, what in found]

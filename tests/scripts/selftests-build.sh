@@ -5,10 +5,12 @@
 #
 #   tests/scripts/selftests-build.sh [NAME...]     (Debian: apt-get install linux-source-6.1 libbpf-dev bpftool)
 #
+# With DEAD=1 every inline function is also kept as a function of its own, which nothing calls, as
+# clang leaves nothing else for dead code elimination to do.
 # With names, only those programs are built, and only where their object is not there yet.
 set -eu
 cd "$(dirname "$0")/../.."
-: "${SOURCE:=/usr/src/linux-source-6.1.tar.xz}" "${CLANG:=clang-16}" "${OUT:=target/selftests}"
+: "${SOURCE:=/usr/src/linux-source-6.1.tar.xz}" "${CLANG:=clang-16}" "${OUT:=target/selftests}" "${DEAD:=}"
 mkdir -p "$OUT/obj"
 out=$(cd "$OUT" && pwd)
 
@@ -31,6 +33,14 @@ system=$("$CLANG" -v -E - </dev/null 2>&1 |
 self=$out/src/tools/testing/selftests/bpf
 flags="-g -O2 -target bpf -mcpu=v3 -D__TARGET_ARCH_x86 -DENABLE_ATOMICS_TESTS -mlittle-endian
 	-Wno-compare-distinct-pointer-types -I$out/include -I$self -I$out/src/tools/include/uapi $system"
+
+if [ -n "$DEAD" ]; then
+	echo '#define inline inline __attribute__((used))' >"$out/include/keep.h"
+	# But not the one function that has no meaning where it is not inlined.
+	sed -i 's/^static __always_inline void$/static __inline__ __attribute__((always_inline)) void/' \
+		"$out/include/bpf/bpf_helpers.h"
+	flags="$flags -include $out/include/keep.h"
+fi
 
 cat >"$out/compile" <<END
 #!/bin/sh
