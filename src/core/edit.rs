@@ -180,6 +180,9 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         if needed > self.room {
             self.reserve_units(needed)?;
         }
+        if self.runs.len() + MAX_LABELS >= MAX_RUNS {
+            return Err(Error::TooLong { units: self.base as usize + needed });
+        }
         if self.runs.capacity() - self.runs.len() < 1 + MAX_LABELS {
             self.runs.try_reserve(1 + MAX_LABELS)?;
         }
@@ -193,7 +196,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     #[cold]
     fn reserve_units(&mut self, needed: usize) -> Result<(), Error> {
         let most = (Handle::MAX - self.base) as usize;
-        if needed > most || self.runs.len() + MAX_LABELS >= MAX_RUNS {
+        if needed > most {
             return Err(Error::TooLong { units: self.base as usize + needed });
         }
         let roomy = needed.max(self.room.saturating_mul(2)).max(64).min(most);
