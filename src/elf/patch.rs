@@ -91,7 +91,7 @@ pub fn patch(object: &mut Object<'_>, passes: &[Pass]) -> Result<PatchReport, Pa
     let (mut reports, mut relaxed) = (Vec::new(), 0);
     for pass in passes {
         let fail = |failure: Failure, track: &Track| PatchError {
-            pass: name(pass),
+            pass: pass.name(),
             place: failure.code.and_then(|code| {
                 let slot = track.home(code, failure.slot?)?;
                 Some(Box::new(old.place(code, slot)))
@@ -102,7 +102,7 @@ pub fn patch(object: &mut Object<'_>, passes: &[Pass]) -> Result<PatchReport, Pa
         loop {
             let round = run(object, pass, &mut arena, &mut track).map_err(|failure| fail(failure, &track))?;
             relaxed += round.relaxed;
-            report = Some(report.map_or(round.report, |report| sum(report, round.report)));
+            report = Some(report.map_or(round.report, |report: passes::Report| report.plus(round.report)));
             if !round.again {
                 break;
             }
@@ -148,7 +148,7 @@ struct Round {
 
 fn run(object: &mut Object<'_>, pass: &Pass, arena: &mut Arena, track: &mut Track) -> Result<Round, Failure> {
     let context = Context::of(object, pass)?;
-    let (mut report, mut relaxed) = (empty(pass), 0);
+    let (mut report, mut relaxed) = (pass.empty_report(), 0);
     let mut done: Vec<(usize, Linear<Insn>)> = Vec::new();
     for (index, section) in object.code().iter().enumerate() {
         let program = section.program();
@@ -160,9 +160,9 @@ fn run(object: &mut Object<'_>, pass: &Pass, arena: &mut Arena, track: &mut Trac
         let edit_fail = |error: Error| fail(error.into());
         let mut list = List::<Bpf>::new(arena, &program.insns).map_err(edit_fail)?;
         match context.pass_for(index, pass) {
-            Some(pass) => report = sum(report, pass.run(program, &mut list).map_err(fail)?),
+            Some(pass) => report = report.plus(pass.run(program, &mut list).map_err(fail)?),
             None => {
-                report = sum(report, delete_all(&mut list, program).map_err(edit_fail)?);
+                report = report.plus(delete_all(&mut list, program).map_err(edit_fail)?);
             }
         }
         let mut linear = Linear::default();
@@ -243,45 +243,6 @@ fn delete_all(list: &mut List<'_, Bpf>, program: &Program) -> Result<passes::Rep
         unreferenced_subprogs: count(program.subprogs.len()),
         ..dce::Report::default()
     }))
-}
-
-fn name(pass: &Pass) -> &'static str {
-    match pass {
-        Pass::Dce(_) => "dce",
-        Pass::Blind(_) => "blind",
-    }
-}
-
-fn empty(pass: &Pass) -> passes::Report {
-    match pass {
-        Pass::Dce(_) => passes::Report::Dce(dce::Report::default()),
-        Pass::Blind(_) => passes::Report::Blind(blind::Report::default()),
-    }
-}
-
-/// What two runs of one pass did together.
-fn sum(one: passes::Report, other: passes::Report) -> passes::Report {
-    use passes::Report::{Blind, Dce};
-
-    match (one, other) {
-        (Dce(one), Dce(other)) => Dce(dce::Report {
-            unreached_slots: one.unreached_slots + other.unreached_slots,
-            unreferenced_subprogs: one.unreferenced_subprogs + other.unreferenced_subprogs,
-            always_taken: one.always_taken + other.always_taken,
-            never_taken: one.never_taken + other.never_taken,
-            gotos: one.gotos + other.gotos,
-        }),
-        (Blind(one), Blind(other)) => Blind(blind::Report {
-            blinded: one.blinded + other.blinded,
-            spilled: one.spilled + other.spilled,
-            pinned: one.pinned + other.pinned,
-            null_checks: one.null_checks + other.null_checks,
-            jumps_without_register: one.jumps_without_register + other.jumps_without_register,
-            without_register: one.without_register + other.without_register,
-            edited: one.edited + other.edited,
-        }),
-        (one, _) => one,
-    }
 }
 
 /// The slot that an error speaks of.

@@ -18,6 +18,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::AddAssign;
 
 use super::Error;
 use super::scratch::Scratch;
@@ -65,6 +66,20 @@ pub struct Report {
     pub without_register: u32,
     /// Left, as they were inserted or replaced by an earlier pass and it is not known what is free there.
     pub edited: u32,
+}
+
+impl AddAssign for Report {
+    fn add_assign(&mut self, other: Self) {
+        let Self { blinded, spilled, pinned, null_checks, jumps_without_register, without_register, edited } =
+            other;
+        self.blinded += blinded;
+        self.spilled += spilled;
+        self.pinned += pinned;
+        self.null_checks += null_checks;
+        self.jumps_without_register += jumps_without_register;
+        self.without_register += without_register;
+        self.edited += edited;
+    }
 }
 
 /// Blinds the constants of a program.

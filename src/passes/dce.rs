@@ -17,6 +17,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::AddAssign;
 
 use super::Error;
 use super::constants::{Search, Ways};
@@ -44,6 +45,17 @@ pub struct Report {
     pub never_taken: u32,
     /// Jumps to the next instruction that went, `goto`s made above included.
     pub gotos: u32,
+}
+
+impl AddAssign for Report {
+    fn add_assign(&mut self, other: Self) {
+        let Self { unreached_slots, unreferenced_subprogs, always_taken, never_taken, gotos } = other;
+        self.unreached_slots += unreached_slots;
+        self.unreferenced_subprogs += unreferenced_subprogs;
+        self.always_taken += always_taken;
+        self.never_taken += never_taken;
+        self.gotos += gotos;
+    }
 }
 
 /// Deletes dead code.

@@ -46,10 +46,25 @@ impl Pass {
     /// The pass of that name, with default options.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
-        match name {
-            "dce" => Some(Self::Dce(dce::Options::default())),
-            "blind" => Some(Self::Blind(blind::Options::default())),
-            _ => None,
+        let all = [Self::Dce(dce::Options::default()), Self::Blind(blind::Options::default())];
+        all.into_iter().find(|pass| pass.name() == name)
+    }
+
+    /// The name of the pass.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Dce(_) => Self::NAMES[0].0,
+            Self::Blind(_) => Self::NAMES[1].0,
+        }
+    }
+
+    /// What the pass reports if there is nothing to do.
+    #[cfg(feature = "elf")]
+    pub(crate) fn empty_report(&self) -> Report {
+        match self {
+            Self::Dce(_) => Report::Dce(dce::Report::default()),
+            Self::Blind(_) => Report::Blind(blind::Report::default()),
         }
     }
 
@@ -67,6 +82,19 @@ impl Pass {
             Self::Dce(options) => dce::run(program, list, options).map(Report::Dce),
             Self::Blind(options) => blind::run(program, list, options).map(Report::Blind),
         }
+    }
+}
+
+impl Report {
+    /// What two runs of one pass did together.
+    #[cfg(feature = "elf")]
+    pub(crate) fn plus(mut self, other: Self) -> Self {
+        match (&mut self, other) {
+            (Self::Dce(sum), Self::Dce(other)) => *sum += other,
+            (Self::Blind(sum), Self::Blind(other)) => *sum += other,
+            _ => {}
+        }
+        self
     }
 }
 
