@@ -9,6 +9,7 @@ pub mod blind;
 mod constants;
 pub mod dce;
 mod eval;
+pub mod kernel;
 mod scratch;
 
 use core::fmt;
