@@ -1,0 +1,1 @@
+//! Tables worked out by hand.
