@@ -59,7 +59,7 @@ pub(crate) fn program(rng: &mut Rng) -> Program<u32> {
             Kind::Gotol(target) => program.insns.push(Insn::gotol(to(target))),
             Kind::Call(callee) => program.insns.push(Insn::call_local(to(firsts[callee]))),
             Kind::Callback(callee) => {
-                program.insns.extend(Insn::ld_imm64_kind(2, LD_FUNC, to(firsts[callee]), 0))
+                program.insns.extend(Insn::ld_imm64_kind(2, LD_FUNC, to(firsts[callee]), 0));
             }
             Kind::Exit => program.insns.push(Insn::exit()),
         }

@@ -55,7 +55,9 @@ const fn privileged(version: Kernel) -> [Step; 3] {
 fn at_once(program: &Program<u32>, steps: &[Step]) -> Program<u32> {
     let arena = Arena::new();
     let mut editor = program.edit(&arena).unwrap();
-    steps.iter().for_each(|step| step.run(editor.list()));
+    for step in steps {
+        step.run(editor.list());
+    }
     editor.linearize().unwrap()
 }
 
@@ -69,7 +71,9 @@ fn passes_do_as_the_model_of_the_kernel_at_once_or_one_by_one() {
                     continue;
                 }
                 let mut model = Model::new(&program);
-                steps.iter().for_each(|step| step.run_model(&mut model));
+                for step in steps {
+                    step.run_model(&mut model);
+                }
                 assert_eq!(at_once(&program, steps), model.program(), "{seed} {steps:?}");
                 let one_by_one = steps
                     .iter()
@@ -113,15 +117,15 @@ fn patch_both(rng: &mut Rng, model: &mut Model, list: &mut Facts<'_>, number: us
         patch(list, handle, Patch::new(&slots)).unwrap();
     } else if let Some(target) = target {
         slots.push(old);
-        let last = slots.len() - 1;
-        let branch = [Branch::new(u32::try_from(last).unwrap(), Target::Handle(target))];
+        let end = slots.len() - 1;
+        let branch = [Branch::new(u32::try_from(end).unwrap(), Target::Handle(target))];
         patch(list, handle, Patch::new(&slots).branches(&branch)).unwrap();
         if model.target(at).unwrap() <= at {
             // Those who write patches for the kernel make up for the slots before the jump.
-            let by = i16::try_from(last).unwrap();
+            let by = i16::try_from(end).unwrap();
             match old.code {
-                0x85 | 0x06 => slots[last].imm -= i32::from(by),
-                _ => slots[last].off -= by,
+                0x85 | 0x06 => slots[end].imm -= i32::from(by),
+                _ => slots[end].off -= by,
             }
         }
         model.patch(at, &slots);
@@ -175,7 +179,9 @@ fn remove_both(model: &mut Model, list: &mut Facts<'_>, number: usize, count: us
         return false;
     }
     let handles: Vec<Handle> = list.iter().skip(number).take(count).collect();
-    handles.into_iter().for_each(|handle| list.delete(handle).unwrap());
+    for handle in handles {
+        list.delete(handle).unwrap();
+    }
     *model = after;
     true
 }
