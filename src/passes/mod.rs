@@ -40,6 +40,7 @@
 
 pub mod blind;
 mod constants;
+pub mod ctx;
 pub mod dce;
 mod eval;
 pub mod hard_wire_dead_branches;
@@ -51,8 +52,8 @@ mod scratch;
 
 use core::fmt;
 
-use crate::bpf::{Bpf, CfgError, Program};
-use crate::core::List;
+use crate::bpf::{Bpf, CfgError, Insn, Program};
+use crate::core::{Handle, List};
 
 /// A pass with its options, chosen by name.
 #[derive(Clone, Debug)]
@@ -161,6 +162,27 @@ pub enum Error {
         /// Its number.
         reg: u8,
     },
+    /// A load or store of a context that its table does not have.
+    NoConversion {
+        /// Its handle.
+        at: Handle,
+        /// The instruction.
+        insn: Insn,
+    },
+    /// What replaces an instruction is longer than the kernel has room for.
+    LongConversion {
+        /// The handle of the instruction.
+        at: Handle,
+        /// How many slots replace it.
+        slots: usize,
+        /// How many slots there is room for.
+        limit: usize,
+    },
+    /// No instruction reaches what is below so much stack.
+    DeepStack {
+        /// The stack that is used, in bytes.
+        stack: u16,
+    },
 }
 
 impl fmt::Display for Error {
@@ -176,6 +198,17 @@ impl fmt::Display for Error {
                 write!(f, "none of the {subprogs} subprograms is a root")
             }
             Self::BadHidden { reg } => write!(f, "r{reg} is not a hidden register, one of r11 to r15"),
+            Self::NoConversion { at, insn } => {
+                write!(
+                    f,
+                    "{at}, of code {:#04x}, accesses offset {} of a context, where there is nothing for it",
+                    insn.code, insn.off
+                )
+            }
+            Self::LongConversion { at, slots, limit } => {
+                write!(f, "{slots} slots are to replace {at}, and there is room for {limit}")
+            }
+            Self::DeepStack { stack } => write!(f, "no instruction reaches below {stack} bytes of stack"),
         }
     }
 }
