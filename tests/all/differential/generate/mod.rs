@@ -279,20 +279,16 @@ fn function(
     let role = roles[this];
     let count = 2 + rng.below(config.blocks.max(1));
     let ends: Vec<End> = (0..count - 1).map(|at| end(rng, config, at, count)).collect();
-    let live = live_blocks(&ends, reached[this]);
-    // A loop from the end of one block back to the start of another; the one before that sets the counter.
-    // It must not be the only way there.
-    let turns = (config.loops && count > 3 && rng.one_in(2))
-        .then(|| {
-            let first = 1 + rng.below(count - 2);
-            (first, first + rng.below(count - 1 - first))
-        })
-        .filter(|(first, last)| live[*first] || !live[*last]);
+    let turns = (config.loops && count > 3 && rng.one_in(2)).then(|| {
+        let first = 1 + rng.below(count - 2);
+        Loop { first, last: first + rng.below(count - 1 - first), turns: 1 + rng.below(3) }
+    });
+    let walk = Walk::new(&ends, turns, reached[this]);
     let calls: Vec<(usize, usize)> = callees.iter().map(|callee| (rng.below(count - 1), *callee)).collect();
     let constant = rng.constant();
     let mut blocks = Vec::new();
     for at in 0..count {
-        let seen = live[at];
+        let mut seen = walk.live[at];
         let mut scope = Scope::new(rng, config, role, seen, constant);
         if at == 0 {
             scope.prologue();
@@ -315,14 +311,18 @@ fn function(
             None => scope.exit(),
             Some(end) => {
                 block.then = Some(next);
-                if let Some((first, last)) = turns {
+                if let Some(Loop { first, last, turns }) = turns {
                     if at + 1 == first {
-                        let turns = 1 + scope.rng.below(3);
                         scope.push(Insn::mov64_imm(9, i32::try_from(turns).expect("a few")));
                     }
                     if at == last {
                         scope.push(Insn::alu64_imm(0, 9, -1));
                         scope.jump(Insn::jmp_imm(JSGT, 9, 0, 0), To::Block(first));
+                        if !walk.leaves_loop {
+                            scope.die();
+                            seen = false;
+                            block.goes_on = false;
+                        }
                     }
                 }
                 if let End::Branch(way, _) | End::Exit(way) | End::Skip(way, _) = end {
@@ -366,29 +366,63 @@ fn end(rng: &mut Rng, config: &Config, at: usize, count: usize) -> End {
     }
 }
 
+/// A loop from the end of one block back to the start of another, while the counter is above zero. The
+/// block before that sets the counter; there may be ways around either.
+#[derive(Clone, Copy)]
+struct Loop {
+    first: usize,
+    last: usize,
+    turns: usize,
+}
+
 /// Which blocks the verifier walks.
-fn live_blocks(ends: &[End], is_reached: bool) -> Vec<bool> {
-    let mut live = vec![false; ends.len() + 1];
-    live[0] = is_reached;
-    for (at, end) in ends.iter().enumerate() {
-        if !live[at] {
-            continue;
+struct Walk {
+    live: Vec<bool>,
+    leaves_loop: bool,
+}
+
+impl Walk {
+    /// Follows all ways there are with each value of the counter.
+    fn new(ends: &[End], turns: Option<Loop>, is_reached: bool) -> Self {
+        let mut walk = Self { live: vec![false; ends.len() + 1], leaves_loop: false };
+        let mut seen = vec![[false; 4]; ends.len() + 1];
+        let mut left = if is_reached { vec![(0, 0)] } else { Vec::new() };
+        while let Some((at, mut counter)) = left.pop() {
+            if std::mem::replace(&mut seen[at][counter], true) {
+                continue;
+            }
+            walk.live[at] = true;
+            if let Some(Loop { first, last, turns }) = turns {
+                if at + 1 == first {
+                    counter = turns;
+                }
+                if at == last {
+                    counter = counter.saturating_sub(1);
+                    if counter > 0 {
+                        left.push((first, counter));
+                        continue;
+                    }
+                    walk.leaves_loop = true;
+                }
+            }
+            if let Some(end) = ends.get(at) {
+                left.extend(end.ways(at + 1).into_iter().flatten().map(|to| (to, counter)));
+            }
         }
-        let next = at + 1;
-        match *end {
-            End::Next => live[next] = true,
-            End::Branch(way, to) => {
-                live[to] |= way.is_taken();
-                live[next] |= way.is_passed();
-            }
-            End::Exit(way) => live[next] |= way.is_taken(),
-            End::Skip(way, to) => {
-                live[next] |= way.is_taken();
-                live[to] |= way.is_passed();
-            }
+        walk
+    }
+}
+
+impl End {
+    /// The blocks that the verifier goes on to, where `next` is the next one.
+    fn ways(self, next: usize) -> [Option<usize>; 2] {
+        match self {
+            Self::Next => [Some(next), None],
+            Self::Branch(way, to) => [way.is_taken().then_some(to), way.is_passed().then_some(next)],
+            Self::Exit(way) => [way.is_taken().then_some(next), None],
+            Self::Skip(way, to) => [way.is_taken().then_some(next), way.is_passed().then_some(to)],
         }
     }
-    live
 }
 
 /// A jump that always leads on, of either form.
