@@ -10,6 +10,8 @@ mod cfg;
 mod cli;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod differential;
+#[cfg(feature = "bpf")]
+mod editor;
 #[cfg(feature = "fuzzing")]
 mod edits;
 #[cfg(feature = "elf")]

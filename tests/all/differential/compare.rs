@@ -1,6 +1,7 @@
 //! Runs programs of one kind through the kernel and through others, and compares.
 
 use std::env;
+use std::error::Error;
 use std::time::Instant;
 
 use super::generate::{Config, Sample, generate};
@@ -12,7 +13,7 @@ use crate::kernel::Hardening;
 const COUNT: u64 = 200;
 
 /// Rewrites a program as the kernel does.
-pub(crate) type Rewriter = fn(&Sample) -> Image;
+pub(crate) type Rewriter = fn(&Sample) -> Result<Image, Box<dyn Error>>;
 
 /// Programs of one kind, and who claims to do what the kernel does.
 pub(crate) struct Kind {
@@ -51,7 +52,10 @@ pub(crate) fn compare(kind: &Kind) {
         std::fs::write("/tmp/harness.seed", format!("{} {seed}", kind.name)).unwrap();
         let theirs = load(fixtures, &sample, kind, seed);
         for (name, rewrite) in kind.rewriters {
-            let ours = rewrite(&sample).dumped(fixtures.map_id).masked();
+            let ours = rewrite(&sample).unwrap_or_else(|error| {
+                panic!("{}: seed {seed}: {name} fails: {error}\n{}", kind.name, sample.image)
+            });
+            let ours = ours.dumped(fixtures.map_id).masked();
             if ours != theirs {
                 panic!("{}", difference(kind, seed, name, [&sample.image, &theirs, &ours]));
             }

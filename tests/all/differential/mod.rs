@@ -11,9 +11,34 @@ pub(crate) mod image;
 pub(crate) mod load;
 mod model;
 
+use std::error::Error;
+
+use relinear::bpf::{Aux, Bpf};
+use relinear::passes::{self, hard_wire_dead_branches, remove_dead_code, remove_nops};
+use relinear::{Arena, List};
+
 use compare::{Kind, compare};
-use generate::{Config, Hook};
+use generate::{Config, Hook, Sample};
+use image::Image;
 use model::Model;
+
+/// What the library makes of a program, with all edits over one list.
+fn edited(
+    sample: &Sample,
+    edit: impl FnOnce(&mut List<'_, Bpf, Aux>) -> Result<(), passes::Error>,
+) -> Result<Image, Box<dyn Error>> {
+    let (program, arena) = (sample.program(), Arena::new());
+    let mut editor = program.edit(&arena)?;
+    edit(editor.list())?;
+    Ok(editor.linearize()?.into())
+}
+
+fn remove_dead(list: &mut List<'_, Bpf, Aux>) -> Result<(), passes::Error> {
+    hard_wire_dead_branches::run(list)?;
+    remove_dead_code::run(list)?;
+    remove_nops::run(list, &remove_nops::Options::default())?;
+    Ok(())
+}
 
 #[test]
 fn dead_code_and_nops() {
@@ -21,11 +46,14 @@ fn dead_code_and_nops() {
         name: "dead code",
         config: Config::control_flow(Hook::Tracepoint),
         hardened: false,
-        rewriters: &[("the model", |sample| {
-            let mut model = Model::new(sample);
-            model.remove_dead_code();
-            model.into_image()
-        })],
+        rewriters: &[
+            ("the model", |sample| {
+                let mut model = Model::new(sample);
+                model.remove_dead_code();
+                Ok(model.into_image())
+            }),
+            ("the library", |sample| edited(sample, remove_dead)),
+        ],
     });
 }
 
@@ -39,7 +67,7 @@ fn division_and_packet_loads() {
             let mut model = Model::new(sample);
             model.remove_dead_code();
             model.fix_up();
-            model.into_image()
+            Ok(model.into_image())
         })],
     });
 }
@@ -55,7 +83,7 @@ fn zero_extension() {
             model.remove_dead_code();
             model.fix_up();
             model.extend(false);
-            model.into_image()
+            Ok(model.into_image())
         })],
     });
 }
@@ -74,7 +102,7 @@ fn noise_in_upper_halves() {
             model.remove_dead_code();
             model.fix_up();
             model.extend(true);
-            model.into_image()
+            Ok(model.into_image())
         })],
     });
 }
@@ -99,7 +127,7 @@ fn blinded_constants() {
             model.fix_up();
             model.extend(false);
             model.blind();
-            model.into_image()
+            Ok(model.into_image())
         })],
     });
 }

@@ -3,19 +3,19 @@
 //! It is written from a description of the kernel's rules, shares no code with the library, and is as
 //! slow as the kernel. It tells, where the kernel and the library differ, which one is not understood.
 
-use relinear::bpf::Insn;
-use relinear::bpf::opcode::{AX, CALL_LOCAL, DW, LD_FUNC};
+use relinear::bpf::{Aux, FuncInfo, Insn, LineInfo};
+use relinear::bpf::opcode::{AX, DW, LD_FUNC};
 
-use super::generate::{Fact, Sample};
-use super::image::{FuncRecord, Image, LineRecord};
+use super::generate::Sample;
+use super::image::Image;
 use crate::random::Rng;
 
 /// A program and its tables, all of which are right at all times.
 pub(crate) struct Model {
     insns: Vec<Insn>,
-    facts: Vec<Fact>,
-    lines: Vec<LineRecord>,
-    funcs: Vec<FuncRecord>,
+    facts: Vec<Aux>,
+    lines: Vec<LineInfo>,
+    funcs: Vec<FuncInfo>,
     rng: Rng,
 }
 
@@ -59,7 +59,7 @@ impl Model {
         let fact = self.facts[at];
         self.insns.splice(at..=at, patch.iter().copied());
         let zext = |insn: Insn| defines_narrow(insn).is_some();
-        let facts = patch.iter().map(|insn| Fact { zext: zext(*insn), ..fact });
+        let facts = patch.iter().map(|insn| Aux { zext_dst: zext(*insn), ..fact });
         self.facts.splice(at..=at, facts);
         for (old, target) in targets.into_iter().enumerate().filter(|(old, _)| *old != at) {
             if let Some(target) = target {
@@ -74,8 +74,8 @@ impl Model {
 
     /// All positions that records hold.
     fn positions(&mut self) -> impl Iterator<Item = &mut u32> {
-        let lines = self.lines.iter_mut().map(|line| &mut line.insn);
-        lines.chain(self.funcs.iter_mut().map(|func| &mut func.insn))
+        let lines = self.lines.iter_mut().map(|line| &mut line.insn_off);
+        lines.chain(self.funcs.iter_mut().map(|func| &mut func.insn_off))
     }
 
     /// Slots `from` to `to`, not included, are gone.
@@ -93,7 +93,7 @@ impl Model {
             }
         }
         // A function is gone if all of it is.
-        let starts: Vec<usize> = self.funcs.iter().map(|func| func.insn as usize).collect();
+        let starts: Vec<usize> = self.funcs.iter().map(|func| func.insn_off as usize).collect();
         let old_len = self.insns.len() + to - from;
         let end = |number: usize| starts.get(number + 1).copied().unwrap_or(old_len);
         let mut number = 0;
@@ -103,9 +103,9 @@ impl Model {
         });
         // Of the lines in the hole the last one stays, for the instruction behind it, if there is one
         // and it has no line of its own.
-        let is_in = |line: &LineRecord| (from..to).contains(&(line.insn as usize));
+        let is_in = |line: &LineInfo| (from..to).contains(&(line.insn_off as usize));
         let last = self.lines.iter().rposition(is_in);
-        let is_free = to < old_len && self.lines.iter().all(|line| line.insn as usize != to);
+        let is_free = to < old_len && self.lines.iter().all(|line| line.insn_off as usize != to);
         let mut at = 0;
         self.lines.retain(|line| {
             at += 1;
@@ -182,7 +182,7 @@ impl Model {
             }
             if let Some(reg) = defines_narrow(insn) {
                 let is_exchange = insn.code == 0xc3 && insn.imm == 0xf1;
-                if self.facts[at].zext {
+                if self.facts[at].zext_dst {
                     if is_exchange {
                         patch.push(Insn::new(0xbc, reg, reg, 0, 1));
                     }

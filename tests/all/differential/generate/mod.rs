@@ -14,7 +14,7 @@ mod statement;
 
 pub(crate) use scope::Scope;
 
-use relinear::bpf::Insn;
+use relinear::bpf::{Aux, Insn, Program};
 use relinear::bpf::opcode::{GOTO, GOTOL, JNE, JSGT};
 
 use super::image::Image;
@@ -130,29 +130,28 @@ impl Config {
     }
 }
 
-/// What the verifier finds out about an instruction, both slots of an `ld_imm64` alike.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) struct Fact {
-    /// It is walked.
-    pub(crate) seen: bool,
-    /// It writes the low half of a register, and all of the register is read later.
-    pub(crate) zext: bool,
-}
-
 /// A program for the kernel and for us.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
     pub(crate) hook: Hook,
     pub(crate) flags: u32,
     pub(crate) image: Image,
-    /// One fact a slot.
-    pub(crate) facts: Vec<Fact>,
+    /// What the verifier finds out about each slot; both slots of an `ld_imm64` are alike.
+    pub(crate) facts: Vec<Aux>,
 }
 
 impl Sample {
-    /// Where functions start.
-    pub(crate) fn starts(&self) -> Vec<u32> {
-        self.image.funcs.iter().map(|func| func.insn).collect()
+    /// The same as the library has it.
+    pub(crate) fn program(&self) -> Program {
+        let Image { insns, lines, funcs } = self.image.clone();
+        Program {
+            insns,
+            subprogs: funcs.iter().map(|func| func.insn_off).collect(),
+            func_info: funcs,
+            line_info: lines,
+            aux: self.facts.clone(),
+            ..Program::default()
+        }
     }
 }
 
@@ -161,7 +160,7 @@ impl Sample {
 struct Op {
     slots: Vec<Insn>,
     to: Option<To>,
-    fact: Fact,
+    fact: Aux,
 }
 
 /// Where an instruction leads.

@@ -4,9 +4,9 @@ use relinear::Isa;
 use relinear::bpf::opcode::{
     ALU, ALU64, ATOMIC, CMPXCHG, DW, END, FETCH, JMP, JMP32, LD, LDX, LOAD_ACQ, MEMSX, MOV, NEG, STX,
 };
-use relinear::bpf::{Bpf, Insn};
+use relinear::bpf::{Aux, Bpf, Insn};
 
-use super::{Config, Fact, Op, Role, To, branch_nowhere};
+use super::{Config, Op, Role, To, branch_nowhere};
 use crate::random::Rng;
 
 /// What a register holds.
@@ -184,14 +184,14 @@ impl<'a> Scope<'a> {
     }
 
     fn op(&self, slots: Vec<Insn>, to: Option<To>) -> Op {
-        Op { slots, to, fact: Fact { seen: self.seen, zext: false } }
+        Op { slots, to, fact: Aux { seen: self.seen, zext_dst: false, user: () } }
     }
 
     fn read(&mut self, reg: u8, is_wide: bool) {
         if let Value::Narrow(by) = self.values[usize::from(reg)]
             && is_wide
         {
-            self.ops[by].fact.zext = self.seen;
+            self.ops[by].fact.zext_dst = self.seen;
             self.values[usize::from(reg)] = Value::Wide;
         }
     }
