@@ -204,15 +204,15 @@ impl Model {
         while at < self.insns.len() {
             let insn = self.insns[at];
             let key = i32::try_from(self.rng.below(1 << 30)).expect("a small number");
-            let dst = if let Some(dst) = wide { dst } else { insn.dst() };
-            let patch = if wide.take().is_some() {
-                let [mov, xor] = halves(4, insn.imm, key);
+            let dst = insn.dst();
+            let patch = if let Some((dst, low)) = wide.take() {
+                let [mov, xor] = halves(4, low, key);
                 vec![mov, xor, Insn::new(0x4f, dst, AX, 0, 0)]
             } else if insn.code == 0x18 && insn.src() == LD_FUNC {
                 at += 2;
                 continue;
             } else if insn.code == 0x18 {
-                wide = Some(dst);
+                wide = Some((dst, insn.imm));
                 let [mov, xor] = halves(7, self.insns[at + 1].imm, key);
                 vec![mov, xor, Insn::alu64_imm(0x60, AX, 32), Insn::new(0xbf, dst, AX, 0, 0)]
             } else if matches!(insn.code, 0xb7 | 0xb4) && insn.imm == 0 && dst != AX {

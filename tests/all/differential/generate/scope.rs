@@ -2,7 +2,7 @@
 
 use relinear::Isa;
 use relinear::bpf::opcode::{
-    ALU, ALU64, ATOMIC, CMPXCHG, DW, END, FETCH, JMP, JMP32, LD, LDX, LOAD_ACQ, MEMSX, MOV, NEG, STX,
+    ALU, ALU64, ATOMIC, CMPXCHG, DW, END, FETCH, IND, JMP, JMP32, LD, LDX, LOAD_ACQ, MEMSX, MOV, NEG, STX,
 };
 use relinear::bpf::{Aux, Bpf, Insn};
 
@@ -239,7 +239,9 @@ impl<'a> Scope<'a> {
             JMP => self.read(0, true),
             // A packet load.
             LD => {
-                self.read(src, false);
+                if insn.mode() == IND {
+                    self.read(src, true);
+                }
                 self.values[1..6].fill(Value::None);
                 self.write(0, false);
             }
