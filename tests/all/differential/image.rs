@@ -3,9 +3,11 @@
 use std::fmt::{self, Display, Formatter};
 
 use relinear::Isa;
-use relinear::bpf::opcode::{AX, CALL_HELPER, CALL_LOCAL, LD_FUNC, LD_MAP_FD, LSH, MOV, XOR};
 use relinear::bpf::dis::dis;
+use relinear::bpf::opcode::{AX, CALL_HELPER, CALL_LOCAL, LD_FUNC, LD_MAP_FD, LSH, MOV, XOR};
 use relinear::bpf::{Bpf, FuncInfo, Insn, LineInfo, Program};
+
+use crate::random::slot;
 
 /// Instructions, with the tables that the kernel shows.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -41,7 +43,7 @@ impl Image {
 
     /// The number of the function that an instruction refers to.
     fn function_behind(&self, at: usize) -> i32 {
-        let start = at as i64 + 1 + Bpf::read(&self.insns[at..], 0);
+        let start = i64::from(slot(at)) + 1 + Bpf::read(&self.insns[at..], 0);
         let number = self.funcs.iter().position(|func| i64::from(func.insn_off) == start);
         number.and_then(|number| i32::try_from(number).ok()).unwrap_or(-1)
     }
@@ -50,7 +52,8 @@ impl Image {
     pub(crate) fn masked(mut self) -> Self {
         for at in 0..self.insns.len() {
             let insn = self.insns[at];
-            let loads_ax = |insn: Insn| insn.is_alu() && insn.op() == MOV && insn.dst() == AX && !insn.is_reg();
+            let loads_ax =
+                |insn: Insn| insn.is_alu() && insn.op() == MOV && insn.dst() == AX && !insn.is_reg();
             if insn.is_call() && insn.src() == CALL_HELPER {
                 self.insns[at].imm = 0;
             } else if at > 0 && loads_ax(self.insns[at - 1]) && !insn.is_reg() && insn.dst() == AX {
@@ -100,6 +103,10 @@ impl Display for Image {
         let beyond = |insn: u32| insn as usize >= self.insns.len();
         let lines = self.lines.iter().filter(|line| beyond(line.insn_off)).count();
         let funcs = self.funcs.iter().filter(|func| beyond(func.insn_off)).count();
-        if lines + funcs > 0 { writeln!(f, "beyond the end: {lines} lines, {funcs} functions") } else { Ok(()) }
+        if lines + funcs > 0 {
+            writeln!(f, "beyond the end: {lines} lines, {funcs} functions")
+        } else {
+            Ok(())
+        }
     }
 }

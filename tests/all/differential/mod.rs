@@ -17,7 +17,7 @@ use relinear::bpf::{Aux, Bpf};
 use relinear::passes::{self, hard_wire_dead_branches, remove_dead_code, remove_nops};
 use relinear::{Arena, List};
 
-use compare::{Kind, compare};
+use compare::{Kind, Rewriter, compare};
 use generate::{Config, Hook, Sample};
 use image::Image;
 use model::Model;
@@ -40,21 +40,28 @@ fn remove_dead(list: &mut List<'_, Bpf, Aux>) -> Result<(), passes::Error> {
     Ok(())
 }
 
+/// Both, for programs of each hook.
+const DEAD: &[(&str, Rewriter)] = &[
+    ("the model", |sample| {
+        let mut model = Model::new(sample);
+        model.remove_dead_code();
+        Ok(model.into_image())
+    }),
+    ("the library", |sample| edited(sample, remove_dead)),
+];
+
 #[test]
 fn dead_code_and_nops() {
-    compare(&Kind {
-        name: "dead code",
-        config: Config::control_flow(Hook::Tracepoint),
-        hardened: false,
-        rewriters: &[
-            ("the model", |sample| {
-                let mut model = Model::new(sample);
-                model.remove_dead_code();
-                Ok(model.into_image())
-            }),
-            ("the library", |sample| edited(sample, remove_dead)),
-        ],
-    });
+    for hook in [Hook::Tracepoint, Hook::TrafficControl, Hook::Xdp] {
+        let config = Config::control_flow(hook);
+        compare(&Kind { name: "dead code", config, hardened: false, rewriters: DEAD });
+    }
+}
+
+#[test]
+fn long_functions_of_dead_code() {
+    let config = Config { blocks: 40, statements: 2, functions: 2, ..Config::control_flow(Hook::Tracepoint) };
+    compare(&Kind { name: "dead code of long functions", config, hardened: false, rewriters: DEAD });
 }
 
 #[test]
@@ -95,7 +102,13 @@ const NOISE: u32 = 4;
 fn noise_in_upper_halves() {
     compare(&Kind {
         name: "noise",
-        config: Config { flags: NOISE, div: true, atomics: true, ld_abs: true, ..Config::control_flow(Hook::TrafficControl) },
+        config: Config {
+            flags: NOISE,
+            div: true,
+            atomics: true,
+            ld_abs: true,
+            ..Config::control_flow(Hook::TrafficControl)
+        },
         hardened: false,
         rewriters: &[("the model", |sample| {
             let mut model = Model::new(sample);

@@ -3,8 +3,8 @@
 //! It is written from a description of the kernel's rules, shares no code with the library, and is as
 //! slow as the kernel. It tells, where the kernel and the library differ, which one is not understood.
 
-use relinear::bpf::{Aux, FuncInfo, Insn, LineInfo};
 use relinear::bpf::opcode::{AX, DW, LD_FUNC};
+use relinear::bpf::{Aux, FuncInfo, Insn, LineInfo};
 
 use super::generate::Sample;
 use super::image::Image;
@@ -19,6 +19,11 @@ pub(crate) struct Model {
     rng: Rng,
 }
 
+/// A position as a number to count with.
+fn signed(at: usize) -> i64 {
+    i64::try_from(at).expect("a position")
+}
+
 /// Where an instruction leads, if it leads anywhere.
 fn target(insns: &[Insn], at: usize) -> Option<i64> {
     let insn = insns[at];
@@ -28,11 +33,11 @@ fn target(insns: &[Insn], at: usize) -> Option<i64> {
         (code, _) if matches!(code & 7, 5 | 6) => i32::from(insn.off),
         _ => return None,
     };
-    Some(at as i64 + 1 + i64::from(field))
+    Some(signed(at) + 1 + i64::from(field))
 }
 
 fn set_target(insns: &mut [Insn], at: usize, to: i64) {
-    let field = i32::try_from(to - at as i64 - 1).expect("a displacement");
+    let field = i32::try_from(to - signed(at) - 1).expect("a displacement");
     if matches!(insns[at].code, 0x18 | 0x85 | 0x06) {
         insns[at].imm = field;
     } else {
@@ -54,7 +59,7 @@ impl Model {
     /// one, whose target is right if it is a forward one.
     fn patch(&mut self, at: usize, patch: &[Insn]) {
         let grown = patch.len() - 1;
-        let moved = |old: i64| if old > at as i64 { old + grown as i64 } else { old };
+        let moved = |old: i64| if old > signed(at) { old + signed(grown) } else { old };
         let targets: Vec<Option<i64>> = (0..self.insns.len()).map(|at| target(&self.insns, at)).collect();
         let fact = self.facts[at];
         self.insns.splice(at..=at, patch.iter().copied());
@@ -63,7 +68,7 @@ impl Model {
         self.facts.splice(at..=at, facts);
         for (old, target) in targets.into_iter().enumerate().filter(|(old, _)| *old != at) {
             if let Some(target) = target {
-                let new = usize::try_from(moved(old as i64)).expect("a position");
+                let new = usize::try_from(moved(signed(old))).expect("a position");
                 set_target(&mut self.insns, new, moved(target));
             }
         }
@@ -81,14 +86,14 @@ impl Model {
     /// Slots `from` to `to`, not included, are gone.
     fn remove(&mut self, from: usize, to: usize) {
         let moved = |old: i64| {
-            if old >= to as i64 { old - (to - from) as i64 } else { old.min(from as i64) }
+            if old >= signed(to) { old - signed(to - from) } else { old.min(signed(from)) }
         };
         let targets: Vec<Option<i64>> = (0..self.insns.len()).map(|at| target(&self.insns, at)).collect();
         self.insns.drain(from..to);
         self.facts.drain(from..to);
         for (old, target) in targets.into_iter().enumerate().filter(|(old, _)| !(from..to).contains(old)) {
             if let Some(target) = target {
-                let new = usize::try_from(moved(old as i64)).expect("a position");
+                let new = usize::try_from(moved(signed(old))).expect("a position");
                 set_target(&mut self.insns, new, moved(target));
             }
         }
@@ -234,10 +239,10 @@ fn halves(class: u8, value: i32, key: i32) -> [Insn; 2] {
 
 fn blinded(insn: Insn, key: i32) -> Vec<Insn> {
     let class = match insn.code {
-        0x04 | 0x14 | 0x54 | 0x44 | 0xa4 | 0x24 | 0xb4 | 0x34 | 0x94 => 4,
-        0x07 | 0x17 | 0x57 | 0x47 | 0xa7 | 0x27 | 0xb7 | 0x37 | 0x97 | 0x7a | 0x62 | 0x6a | 0x72 => 7,
-        0x15 | 0x55 | 0x25 | 0xa5 | 0x35 | 0xb5 | 0x65 | 0xc5 | 0x75 | 0xd5 | 0x45 => 7,
-        0x16 | 0x56 | 0x26 | 0xa6 | 0x36 | 0xb6 | 0x66 | 0xc6 | 0x76 | 0xd6 | 0x46 => 4,
+        0x04 | 0x14 | 0x54 | 0x44 | 0xa4 | 0x24 | 0xb4 | 0x34 | 0x94 | 0x16 | 0x56 | 0x26 | 0xa6 | 0x36
+        | 0xb6 | 0x66 | 0xc6 | 0x76 | 0xd6 | 0x46 => 4,
+        0x07 | 0x17 | 0x57 | 0x47 | 0xa7 | 0x27 | 0xb7 | 0x37 | 0x97 | 0x15 | 0x55 | 0x25 | 0xa5 | 0x35
+        | 0xb5 | 0x65 | 0xc5 | 0x75 | 0xd5 | 0x45 | 0x7a | 0x62 | 0x6a | 0x72 => 7,
         _ => return vec![insn],
     };
     let [mov, xor] = halves(class, insn.imm, key);

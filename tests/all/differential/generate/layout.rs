@@ -1,7 +1,7 @@
 //! Puts blocks one after the other, and line records at some of their instructions.
 
-use relinear::bpf::opcode::GOTO;
 use relinear::Isa;
+use relinear::bpf::opcode::GOTO;
 use relinear::bpf::{Aux, Bpf, FuncInfo, Insn, LineInfo};
 
 use super::{Block, Config, Function, Op, Role, Sample, To, goto};
@@ -9,7 +9,7 @@ use crate::differential::btf;
 use crate::differential::image::Image;
 use crate::random::{Rng, slot};
 
-pub(super) fn lay_out(rng: &mut Rng, config: &Config, functions: Vec<Function>) -> Sample {
+pub(super) fn lay_out(rng: &mut Rng, config: &Config, functions: &[Function]) -> Sample {
     let mut writer = Writer::default();
     // Functions but the first one may come in any order.
     let mut order: Vec<usize> = (0..functions.len()).collect();
@@ -72,7 +72,8 @@ impl Writer {
             if !falls || (config.nops && rng.one_in(8)) {
                 jumps.push((self.insns.len(), then));
                 // The verifier wants a function to end with an `exit` or a `goto`.
-                let insn = if place + 1 == order.len() { Insn::new(GOTO, 0, 0, 0, 0) } else { goto(rng, config) };
+                let insn =
+                    if place + 1 == order.len() { Insn::new(GOTO, 0, 0, 0, 0) } else { goto(rng, config) };
                 let fact = Aux { seen: block.goes_on, zext_dst: false, user: () };
                 self.push(&Op { slots: vec![insn], to: None, fact });
             }
@@ -89,7 +90,7 @@ impl Writer {
 
     /// Makes the instruction at `at` lead to `to`.
     fn lead(&mut self, at: usize, to: usize) {
-        let displacement = to as i64 - (at as i64 + 1);
+        let displacement = i64::from(slot(to)) - i64::from(slot(at)) - 1;
         Bpf::write(&mut self.insns[at..], 0, displacement);
     }
 
@@ -107,7 +108,12 @@ impl Writer {
                 let mut string = || btf::STRINGS[rng.below(btf::STRINGS.len())];
                 let (file_name_off, line_off) = (string(), string());
                 // The column tells which one it is.
-                lines.push(LineInfo { insn_off: slot(at), file_name_off, line_off, line_col: (slot(at) + 1) << 10 | 7 });
+                lines.push(LineInfo {
+                    insn_off: slot(at),
+                    file_name_off,
+                    line_off,
+                    line_col: (slot(at) + 1) << 10 | 7,
+                });
             }
             at += self.insns[at].slots();
         }

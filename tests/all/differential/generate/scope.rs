@@ -36,13 +36,7 @@ pub(crate) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    pub(super) fn new(
-        rng: &'a mut Rng,
-        config: &'a Config,
-        role: Role,
-        seen: bool,
-        constant: i32,
-    ) -> Self {
+    pub(super) fn new(rng: &'a mut Rng, config: &'a Config, role: Role, seen: bool, constant: i32) -> Self {
         let mut values = [Value::None; 11];
         values[6] = if has_context(role) { Value::Pointer } else { Value::None };
         values[7..10].fill(Value::Wide);
@@ -101,7 +95,9 @@ impl<'a> Scope<'a> {
     /// A register that may be written and holds a number.
     pub(crate) fn variable(&mut self) -> u8 {
         let holds = |value: Value| matches!(value, Value::Wide | Value::Narrow(_));
-        if let Some(reg) = (0..6).filter(|reg| holds(self.values[usize::from(*reg)])).max_by_key(|_| self.rng.next()) {
+        if let Some(reg) =
+            (0..6).filter(|reg| holds(self.values[usize::from(*reg)])).max_by_key(|_| self.rng.next())
+        {
             return reg;
         }
         let reg = self.scratch();
@@ -159,11 +155,6 @@ impl<'a> Scope<'a> {
         self.seen = false;
     }
 
-    /// Whether what follows is walked.
-    pub(crate) fn is_dead(&self) -> bool {
-        !self.seen
-    }
-
     pub(super) fn finish(self) -> Vec<Op> {
         self.ops
     }
@@ -175,8 +166,15 @@ impl<'a> Scope<'a> {
                 self.ops.push(self.op(vec![Insn::ja(0)], None));
             }
         }
+        if self.config.may_goto && self.rng.one_in(30) {
+            let nops = 1 + self.rng.below(3);
+            for _ in 0..nops {
+                self.ops.push(self.op(vec![Insn::may_goto(0)], None));
+            }
+        }
         if self.config.nops && self.rng.one_in(60) && self.values[7] == Value::Wide {
-            let insn = if self.config.gotol && self.rng.one_in(2) { Insn::gotol(0) } else { branch_nowhere(7) };
+            let insn =
+                if self.config.gotol && self.rng.one_in(2) { Insn::gotol(0) } else { branch_nowhere(7) };
             self.ops.push(self.op(vec![insn], None));
         }
         let op = self.op(slots, to);
