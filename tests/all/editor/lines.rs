@@ -23,7 +23,7 @@ fn every_slot_has_the_line_that_was_set_or_that_it_had() {
         let program = generate::program(rng);
         let arena = Arena::new();
         let mut editor = program.edit(&arena).unwrap();
-        let code = [Insn::mov64_imm(5, 1); 4];
+        let code = [Insn::mov64_imm(5, 1); 5];
         let mut wanted: Vec<(Handle, u32)> = Vec::new();
         for _ in 0..rng.below(8) {
             let live: Vec<Handle> = editor.list().iter().collect();
@@ -31,7 +31,7 @@ fn every_slot_has_the_line_that_was_set_or_that_it_had() {
                 break;
             }
             let at = live[rng.below(live.len())];
-            let patch = &code[..1 + rng.below(4)];
+            let patch = &code[..=rng.below(4)];
             let inserted = match rng.below(4) {
                 0 => editor.list().prepend(at, patch),
                 1 => editor.list().replace(at, patch),
