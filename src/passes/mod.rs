@@ -10,12 +10,16 @@ mod constants;
 pub mod dce;
 mod eval;
 pub mod kernel;
+mod keys;
+pub mod misc_fixups;
+pub mod rnd_hi32;
 mod scratch;
+pub mod zext;
 
 use core::fmt;
 
 use crate::bpf::{Bpf, CfgError, Program};
-use crate::core::List;
+use crate::core::{Handle, Isa, List};
 
 /// A pass with its options, chosen by name.
 #[derive(Clone, Debug)]
@@ -99,6 +103,16 @@ impl Report {
     }
 }
 
+/// Where the branch at `at` leads. Without it, an edit would take the displacement of a branch that leads
+/// out of the program for one within the patch.
+fn branch_target<A: Copy + Default>(list: &List<'_, Bpf, A>, at: Handle) -> Result<Handle, Error> {
+    list.target(at, 0).ok_or_else(|| {
+        let displacement = list.insn(at).map_or(0, |insn| Bpf::read(insn, 0));
+        let target = i64::from(at.index()) + 1 + displacement;
+        crate::core::Error::BranchOutside { origin: at.index(), target }.into()
+    })
+}
+
 /// Why a pass gave up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -119,6 +133,31 @@ pub enum Error {
         /// How many subprograms there are.
         subprogs: u32,
     },
+    /// There is not one stack for each subprogram, or the subprograms are not in order from 0 on.
+    BadSubprogs {
+        /// How many starts of subprograms were given.
+        starts: usize,
+        /// How many stacks were given.
+        stacks: usize,
+    },
+    /// What a pass takes of the stack is out of reach of the frame pointer.
+    StackTooDeep {
+        /// The subprogram.
+        subprog: usize,
+        /// The stack it uses already, in bytes.
+        used: u32,
+        /// The bytes it would take.
+        more: u32,
+    },
+    /// A host said something of an instruction that no instruction can hold.
+    BadFact {
+        /// The instruction.
+        at: Handle,
+        /// What the host was asked for.
+        what: &'static str,
+        /// What it said.
+        value: u32,
+    },
     /// The hidden register is one that programs use, or no register at all.
     BadHidden {
         /// Its number.
@@ -137,6 +176,16 @@ impl fmt::Display for Error {
             }
             Self::BadRoot { root: None, subprogs } => {
                 write!(f, "none of the {subprogs} subprograms is a root")
+            }
+            Self::BadSubprogs { starts, stacks } => {
+                write!(f, "{starts} subprograms with {stacks} stacks do not start in order from 0 on")
+            }
+            Self::StackTooDeep { subprog, used, more } => write!(
+                f,
+                "subprogram {subprog} uses {used} bytes of stack: {more} more are out of reach of the frame pointer"
+            ),
+            Self::BadFact { at, what, value } => {
+                write!(f, "{at}: {what} is {value}, more than an immediate holds")
             }
             Self::BadHidden { reg } => write!(f, "r{reg} is not a hidden register, one of r11 to r15"),
         }
