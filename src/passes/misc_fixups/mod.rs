@@ -10,6 +10,45 @@
 //! the first of what replaces it, and its facts go to the last.
 //!
 //! What is written cannot be verified again, as it uses a register that programs cannot name.
+//!
+//! ```
+//! use relinear::bpf::opcode::DIV;
+//! use relinear::bpf::{Aux, Bpf, Insn};
+//! use relinear::passes::kernel::Kernel;
+//! use relinear::passes::misc_fixups::{self, ArrayLookup, Call, Host, Options, Site, Subprogs};
+//! use relinear::{Arena, List};
+//!
+//! /// All look-ups of a program are in one array, and all its other calls are of functions in a table.
+//! struct RunTime {
+//!     array: ArrayLookup,
+//!     functions: Vec<i32>,
+//! }
+//!
+//! impl Host<()> for RunTime {
+//!     fn call(&self, site: &Site<'_, ()>) -> Call<'_> {
+//!         match usize::try_from(site.insn.imm) {
+//!             Ok(1) => Call::ArrayLookup(self.array),
+//!             Ok(helper) => self.functions.get(helper).map_or(Call::Keep, |&imm| Call::Immediate(imm)),
+//!             Err(_) => Call::Keep,
+//!         }
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), relinear::passes::Error> {
+//! let array = ArrayLookup { elements: 64, element_size: 8, max_entries: 100, index_mask: None };
+//! let host = RunTime { array, functions: vec![0, 0, 0x500] };
+//! // call 1;  call 2;  r0 /= r6;  exit
+//! let program = [Insn::call(1), Insn::call(2), Insn::alu64_reg(DIV, 0, 6), Insn::exit()];
+//! let arena = Arena::new();
+//! let mut list = List::<Bpf, Aux>::with_aux(&arena, &program, &[])?;
+//! let mut subprogs = Subprogs { starts: &[0], stack: &mut [0] };
+//! misc_fixups::run(&mut list, &mut subprogs, &host, &Options::new(Kernel::V6_18))?;
+//! let out = list.linearize()?;
+//! assert_eq!(out.units.len(), 7 + 1 + 4 + 1);
+//! assert_eq!(out.units[7], Insn::call(0x500));
+//! # Ok(())
+//! # }
+//! ```
 
 mod alu_sanitize;
 mod bpf_loop;

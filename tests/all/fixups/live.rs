@@ -17,6 +17,7 @@ use relinear::passes::misc_fixups::{
 use relinear::passes::{self, rnd_hi32, zext};
 use relinear::Handle;
 
+use super::random::Learnt;
 use super::{AX, EXIT, edited, slot};
 use crate::differential::btf;
 use crate::kernel::{self, Attr, Hardening, MAP_CREATE, own};
@@ -29,7 +30,7 @@ const PER_CPU_ARRAY: u32 = 6;
 const LRU_HASH: u32 = 9;
 
 /// `BPF_F_TEST_RND_HI32`.
-const RND_HI32: u32 = 4;
+pub(super) const RND_HI32: u32 = 4;
 
 /// A program, and what a verifier knows of its instructions, by position.
 #[derive(Default)]
@@ -153,17 +154,35 @@ fn masked(mut insns: Vec<Insn>, dumped: bool) -> Vec<Insn> {
 
 /// Whether there is a kernel to compare with. While the guard lives it does not blind programs.
 fn kernel_6_18() -> Option<Hardening> {
+    if !is_kernel_6_18() || !kernel::is_available() {
+        return None;
+    }
+    Hardening::off().inspect_err(|error| crate::skipped(error)).ok()
+}
+
+/// Whether this is a kernel that rewrites as 6.18 does. Says so loudly if not.
+pub(super) fn is_kernel_6_18() -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release.split(['.', '-']).map_while(|number| number.trim().parse::<u32>().ok());
     let version = (numbers.next(), numbers.next());
     if version < (Some(6), Some(18)) || !cfg!(target_arch = "x86_64") {
         crate::skipped(format_args!("Linux {} on this machine writes other code", release.trim()));
-        return None;
+        return false;
     }
-    if !kernel::is_available() {
-        return None;
+    true
+}
+
+/// Where this kernel keeps things.
+pub(super) fn learnt() -> Learnt {
+    let theirs = |case: Case| case.theirs().expect("it is loaded");
+    let loads = theirs(Case::new(&[Insn::call(118), Insn::call(8), slot(0xb7, 0, 0, 0, 0), EXIT]));
+    let half = |at: usize| u64::from(loads[at].imm.cast_unsigned());
+    let elements = theirs(lookup(&kernel::array_map().expect("a map"), &[]))[CALL].imm;
+    Learnt {
+        array: ArrayLookup { elements, element_size: 16, max_entries: 1, index_mask: None },
+        jiffies: half(1) << 32 | half(0),
+        processor: loads[3].imm,
     }
-    Hardening::off().inspect_err(crate::skipped).ok()
 }
 
 fn map(kind: u32, value_size: u32, entries: u32) -> OwnedFd {

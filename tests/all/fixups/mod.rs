@@ -4,7 +4,11 @@
 mod blinding;
 mod calls;
 mod divisions;
+#[cfg(target_os = "linux")]
+mod live;
 mod loops;
+#[cfg(target_os = "linux")]
+mod random;
 mod subreg;
 
 use relinear::bpf::{Aux, Bpf, Insn};
