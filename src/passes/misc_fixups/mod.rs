@@ -57,9 +57,11 @@ mod host;
 mod ld_abs;
 mod map_lookup;
 mod may_goto;
+mod prologue;
 mod subprogs;
 mod tail_call;
 
+use alloc::vec;
 use alloc::vec::Vec;
 
 pub use alu_sanitize::AluLimit;
@@ -76,6 +78,7 @@ use crate::bpf::opcode::{AX, CALL_HELPER, CALL_LOCAL, DW, LD, MAY_GOTO, W};
 use crate::bpf::{Aux, Bpf, Insn};
 use crate::core::{Branch, Handle, List, Patch, Target};
 use host::BadFact;
+use prologue::Entry;
 use subprogs::Walk;
 
 /// What [`run`] is to know.
@@ -135,7 +138,7 @@ pub fn run<T: Copy + Default, H: Host<T> + ?Sized>(
     subprogs.check()?;
     let mut report = Report::default();
     let mut code = Vec::new();
-    let mut bounded: Vec<(usize, Handle, MayGoto)> = Vec::new();
+    let mut entries = vec![None; subprogs.starts.len()];
     let mut walk = Walk::new(subprogs.starts, list.end());
     let mut cursor = list.cursor_mut();
     while let Some(at) = cursor.current() {
@@ -152,19 +155,21 @@ pub fn run<T: Copy + Default, H: Host<T> + ?Sized>(
                 let branches = [Branch::new(may_goto::JUMP, Target::Handle(branch_target(list, at)?))];
                 kind.write(&mut code, slot, options.ax);
                 patch(list, at, Patch::new(&code).branches(&branches))?;
-                if bounded.last().is_none_or(|&(subprog, ..)| subprog != walk.subprog) {
-                    bounded.push((walk.subprog, walk.first.unwrap_or(at), kind));
-                }
+                entries[walk.subprog] = walk.first.map(Entry::new);
             }
         }
         cursor.move_past();
     }
-    for (subprog, first, kind) in bounded {
-        let (depth, slot) = subprogs.grown(subprog, kind.stack())?;
-        subprogs.stack[subprog] = depth;
-        code.clear();
-        kind.write_prologue(&mut code, slot);
-        prologue(list, first, &code)?;
+    if let Some(kind) = options.may_goto.filter(|_| report.may_gotos > 0) {
+        for (subprog, entry) in entries.iter_mut().enumerate() {
+            let Some(entry) = entry else { continue };
+            let (depth, slot) = subprogs.grown(subprog, kind.stack())?;
+            subprogs.stack[subprog] = depth;
+            code.clear();
+            kind.write_prologue(&mut code, slot);
+            entry.prepend(list, &mut code)?;
+        }
+        prologue::retarget(list, subprogs.starts, &entries)?;
     }
     Ok(report)
 }
@@ -294,25 +299,4 @@ fn site<'l, T: Copy + Default>(list: &'l List<'_, Bpf, Aux<T>>, at: Handle) -> R
     let found = list.insn(at).zip(list.aux(at));
     let (insn, aux) = found.ok_or(crate::core::Error::NoSuchInsn(at))?;
     Ok(Site { handle: at, insn: insn[0], aux })
-}
-
-/// Inserts what runs when control enters a subprogram, and not when it jumps to the first instruction.
-fn prologue<T: Copy + Default>(
-    list: &mut List<'_, Bpf, Aux<T>>,
-    first: Handle,
-    code: &[Insn],
-) -> Result<(), Error> {
-    let seen = list.aux(first).is_some_and(|aux| aux.seen);
-    let inserted = list.prepend_fallthrough(first, Patch::new(code))?;
-    for unit in (0..).take(code.len()) {
-        if let Some(aux) = list.aux_mut(inserted.at(unit)) {
-            aux.seen = seen;
-        }
-    }
-    // The kernel has it as the end of a patch.
-    let zext_dst = list.insn(first).is_some_and(|insn| insn[0].defined_half().is_some());
-    if let Some(aux) = list.aux_mut(first) {
-        aux.zext_dst = zext_dst;
-    }
-    Ok(())
 }

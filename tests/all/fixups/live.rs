@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 
+use relinear::Handle;
 use relinear::bpf::Insn;
 use relinear::passes::kernel::Kernel;
 use relinear::passes::misc_fixups::{
@@ -15,7 +16,6 @@ use relinear::passes::misc_fixups::{
     TAIL_CALL, TailCall, inline_loops, run,
 };
 use relinear::passes::{self, rnd_hi32, zext};
-use relinear::Handle;
 
 use super::random::Learnt;
 use super::{AX, EXIT, edited, slot};
@@ -97,7 +97,8 @@ impl Case {
     fn theirs(&self) -> io::Result<Vec<Insn>> {
         let btf = btf::load()?;
         let types = (0..).map(|number| btf::function(number, false));
-        let funcs: Vec<[u32; 2]> = self.starts.iter().copied().zip(types).map(|(at, kind)| [at, kind]).collect();
+        let funcs: Vec<[u32; 2]> =
+            self.starts.iter().copied().zip(types).map(|(at, kind)| [at, kind]).collect();
         let mut log = vec![0_u8; 1 << 16];
         let count = |len: usize| u32::try_from(len).expect("a short table");
         let mut attr = Attr::new()
@@ -152,24 +153,20 @@ fn masked(mut insns: Vec<Insn>, dumped: bool) -> Vec<Insn> {
     insns
 }
 
-/// Whether there is a kernel to compare with. While the guard lives it does not blind programs.
-fn kernel_6_18() -> Option<Hardening> {
-    if !is_kernel_6_18() || !kernel::is_available() {
-        return None;
-    }
-    Hardening::off().inspect_err(|error| crate::skipped(error)).ok()
-}
-
-/// Whether this is a kernel that rewrites as 6.18 does. Says so loudly if not.
-pub(super) fn is_kernel_6_18() -> bool {
+/// Whether there is a kernel to compare with. Says so loudly if not. While the guard lives it does not
+/// blind programs.
+pub(super) fn kernel_6_18() -> Option<Hardening> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release.split(['.', '-']).map_while(|number| number.trim().parse::<u32>().ok());
     let version = (numbers.next(), numbers.next());
     if version < (Some(6), Some(18)) || !cfg!(target_arch = "x86_64") {
         crate::skipped(format_args!("Linux {} on this machine writes other code", release.trim()));
-        return false;
+        return None;
     }
-    true
+    if !kernel::is_available() {
+        return None;
+    }
+    Hardening::off().inspect_err(|error| crate::skipped(error)).ok()
 }
 
 /// Where this kernel keeps things.
@@ -224,7 +221,8 @@ fn map_address(reg: u8, map: &OwnedFd) -> [Insn; 2] {
 /// Looks for element 0, at position 5.
 fn lookup(map: &OwnedFd, then: &[Insn]) -> Case {
     let head = [slot(0x7a, 10, 0, -8, 0), slot(0xbf, 2, 10, 0, 0), slot(0x07, 2, 0, 0, -8)];
-    let insns = [&head[..], &map_address(1, map), &[Insn::call(1)], then, &[slot(0xb7, 0, 0, 0, 0), EXIT]].concat();
+    let insns =
+        [&head[..], &map_address(1, map), &[Insn::call(1)], then, &[slot(0xb7, 0, 0, 0, 0), EXIT]].concat();
     Case { stack: vec![8], ..Case::new(&insns) }
 }
 
@@ -237,7 +235,9 @@ fn look_ups() {
     for (size, padded) in [(4, 8), (20, 24), (64, 64)] {
         for masks in [false, true] {
             let make = || (map(ARRAY, size, 3), map(PER_CPU_ARRAY, size, 3));
-            let Some((array, per_cpu)) = (if masks { speculating(make) } else { Some(make()) }) else { continue };
+            let Some((array, per_cpu)) = (if masks { speculating(make) } else { Some(make()) }) else {
+                continue;
+            };
             let known = |theirs: &[Insn]| ArrayLookup {
                 elements: theirs[CALL].imm,
                 element_size: padded,
@@ -289,9 +289,12 @@ fn helpers_that_only_load() {
         let half = |at: usize| u64::from(theirs[at].imm.cast_unsigned());
         case.calls = vec![(1, Call::Jiffies { address: half(2) << 32 | half(1) })];
     });
-    Case::new(&[jump, Insn::call(8), slot(0xb7, 0, 0, 0, 0), EXIT]).compare("the processor", |case, theirs| {
-        case.calls = vec![(1, Call::ProcessorId { address: theirs[1].imm })];
-    });
+    Case::new(&[jump, Insn::call(8), slot(0xb7, 0, 0, 0, 0), EXIT]).compare(
+        "the processor",
+        |case, theirs| {
+            case.calls = vec![(1, Call::ProcessorId { address: theirs[1].imm })];
+        },
+    );
 }
 
 #[test]
@@ -360,8 +363,13 @@ fn loops() {
             &[slot(0xb7, 0, 0, 0, 0), EXIT, slot(0xb7, 0, 0, 0, 0), EXIT],
         ];
         let start = len.cast_unsigned();
-        Case { starts: vec![0, start], stack: vec![8, 0], callback: Some(start), ..Case::new(&program.concat()) }
-            .compare("bpf_loop", |_, _| {});
+        Case {
+            starts: vec![0, start],
+            stack: vec![8, 0],
+            callback: Some(start),
+            ..Case::new(&program.concat())
+        }
+        .compare("bpf_loop", |_, _| {});
     }
 }
 

@@ -10,12 +10,10 @@ use relinear::passes::kernel::Kernel;
 use relinear::passes::misc_fixups::{
     ArrayLookup, Call, Host, MayGoto, Options, PacketLoads, Site, Subprogs, inline_loops, run,
 };
-use relinear::passes::{
-    self, hard_wire_dead_branches, remove_dead_code, remove_nops, rnd_hi32, zext,
-};
+use relinear::passes::{self, hard_wire_dead_branches, remove_dead_code, remove_nops, rnd_hi32, zext};
 
 use super::AX;
-use super::live::{RND_HI32, is_kernel_6_18, learnt};
+use super::live::{RND_HI32, kernel_6_18, learnt};
 use crate::differential::compare::{Kind, compare};
 use crate::differential::generate::{Config, Hook, Sample, Scope};
 use crate::differential::image::{FuncRecord, Image, LineRecord};
@@ -26,6 +24,17 @@ pub(super) struct Learnt {
     pub(super) array: ArrayLookup,
     pub(super) jiffies: u64,
     pub(super) processor: i32,
+}
+
+static LEARNT: OnceLock<Learnt> = OnceLock::new();
+
+/// Whether there is a kernel to compare with. It is asked where it keeps things before it blinds programs.
+fn is_kernel_6_18() -> bool {
+    let held = kernel_6_18();
+    if held.is_some() {
+        LEARNT.get_or_init(learnt);
+    }
+    held.is_some()
 }
 
 impl Host<()> for Learnt {
@@ -139,8 +148,7 @@ impl From<EditError> for Failure {
 }
 
 fn rewrite(sample: &Sample, is_hardened: bool) -> Result<Image, Failure> {
-    static LEARNT: OnceLock<Learnt> = OnceLock::new();
-    let host = LEARNT.get_or_init(learnt);
+    let host = LEARNT.get().expect("the kernel was asked before");
     let options = Options {
         packet_loads: Some(PacketLoads { byte: 0, half: 0, word: 0 }),
         may_goto: Some(MayGoto::Timed { check: 0 }),
@@ -203,7 +211,14 @@ fn programs_whose_constants_are_hidden() {
     if is_kernel_6_18() {
         compare(&Kind {
             name: "fixups and blinding",
-            config: Config { functions: 1, callbacks: false, maps: false, atomics: true, more: &[may_goto, processor], ..FUNCTIONS },
+            config: Config {
+                functions: 1,
+                callbacks: false,
+                maps: false,
+                atomics: true,
+                more: &[may_goto, processor],
+                ..FUNCTIONS
+            },
             hardened: true,
             rewriters: &[("the passes", |sample| rewrite(sample, true).expect("no error"))],
         });
