@@ -191,7 +191,9 @@ impl Hardening {
     pub(crate) fn off() -> io::Result<Self> {
         let setting = Self::lock(libc::LOCK_SH)?;
         if Self::level()? != 0 {
-            return Err(io::Error::other("this kernel blinds programs, which net.core.bpf_jit_harden asks for"));
+            return Err(io::Error::other(
+                "this kernel blinds programs, which net.core.bpf_jit_harden asks for",
+            ));
         }
         Ok(Self { setting, before: None })
     }

@@ -50,7 +50,7 @@ fn timed_loops() {
         let mut depth = [stack];
         let edited = bounded(&program, TIMED, &[0], &mut depth).expect("no error");
         assert_eq!(edited.insns, [&prologue[..], &[head], &timed(6, count), &tail].concat());
-        assert_eq!(depth[0], count.unsigned_abs().into());
+        assert_eq!(depth[0], u32::from(count.unsigned_abs()));
     }
 }
 

@@ -175,7 +175,7 @@ fn rewrite(sample: &Sample, is_hardened: bool) -> Result<Image, Failure> {
 
 const FUNCTIONS: Config = Config {
     div: true,
-    // A verifier widens what it knows of a counter where it may leave the loop at any time.
+    // A few loops with ways out that nobody knows are too much for the verifier.
     loops: false,
     more: &[lookup, jiffies, processor, may_goto],
     ..Config::control_flow(Hook::TrafficControl)
