@@ -71,7 +71,7 @@ pub(super) fn adjust<T: Copy + Default>(
     let (subprogs, func_info) = adjust_subprogs(editor, &map)?;
     check_jumps(&insns, &subprogs, &map)?;
     let mut line_info = program.line_info.clone();
-    map.adjust_points(&mut line_info, At::Label, Deleted::Slide, |record| &mut record.insn_off)
+    map.adjust_points(&mut line_info, At::Start, Deleted::Slide, |record| &mut record.insn_off)
         .map_err(of(Table::LineInfo))?;
     let line_info = set_lines(line_info, editor, &map);
     let mut pinned = BitVec::new();
