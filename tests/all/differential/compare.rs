@@ -1,6 +1,7 @@
 //! Runs programs of one kind through the kernel and through others, and compares.
 
 use std::env;
+use std::error::Error;
 use std::time::Instant;
 
 use super::generate::{Config, Sample, generate};
@@ -12,7 +13,7 @@ use crate::kernel::Hardening;
 const COUNT: u64 = 200;
 
 /// Rewrites a program as the kernel does.
-pub(crate) type Rewriter = fn(&Sample) -> Image;
+pub(crate) type Rewriter = fn(&Sample) -> Result<Image, Box<dyn Error>>;
 
 /// Programs of one kind, and who claims to do what the kernel does.
 pub(crate) struct Kind {
@@ -43,20 +44,14 @@ pub(crate) fn compare(kind: &Kind) {
     let (first, count) = (number("SEED").unwrap_or(0), number("COUNT").unwrap_or(COUNT));
     let mut total = Total::default();
     for seed in first..first + count {
-        // Short programs first: if there is a difference, it is easy to see what it comes from.
-        let share = (seed - first) * 8 / count;
-        let size = |full: usize| (full * usize::try_from(share + 1).expect("a small number")).div_ceil(8);
-        let config = Config { blocks: size(kind.config.blocks), ..kind.config };
-        let sample = generate(seed, &config);
-        std::fs::write("/tmp/harness.seed", format!("{} {seed}", kind.name)).unwrap();
-        let theirs = load(fixtures, &sample, kind, seed);
-        for (name, rewrite) in kind.rewriters {
-            let ours = rewrite(&sample).dumped(fixtures.map_id).masked();
-            if ours != theirs {
-                panic!("{}", difference(kind, seed, name, [&sample.image, &theirs, &ours]));
+        let sample = generate(seed, &kind.config);
+        match compare_one(fixtures, kind, &sample) {
+            Ok(theirs) => total.add(&sample.image, &theirs),
+            Err(difference) => {
+                let (sample, difference) = smallest(fixtures, kind, seed, sample, difference);
+                panic!("{}: seed {seed}: {difference}\nbefore:\n{}", kind.name, sample.image);
             }
         }
-        total.add(&sample.image, &theirs);
     }
     if count > COUNT {
         println!("{}: {count} programs, {total:?}, {:.1?}", kind.name, start.elapsed());
@@ -68,35 +63,64 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|error| panic!("RELINEAR_DIFFERENTIAL_{name}={text}: {error}")))
 }
 
-fn load(fixtures: &Fixtures, sample: &Sample, kind: &Kind, seed: u64) -> Image {
+/// What the kernel made of a program, or how the others differ from it.
+fn compare_one(fixtures: &Fixtures, kind: &Kind, sample: &Sample) -> Result<Image, String> {
     let request = Request {
         kind: sample.hook.kind(),
         flags: sample.flags,
         image: &sample.image,
         hardening: if kind.hardened { 2 } else { 0 },
     };
-    match fixtures.load(&request) {
+    let theirs = match fixtures.load(&request) {
         Ok(image) => image.masked(),
-        Err(refused) => panic!(
-            "{}: the kernel refuses seed {seed}: {}\n{}\n{}",
-            kind.name, refused.error, refused.log, sample.image
-        ),
+        Err(refused) => return Err(format!("the kernel refuses it: {}\n{}", refused.error, refused.log)),
+    };
+    for (name, rewrite) in kind.rewriters {
+        let ours = match rewrite(sample) {
+            Ok(image) => image.dumped(fixtures.map_id).masked(),
+            Err(error) => return Err(format!("{name} fails: {error}")),
+        };
+        if ours != theirs {
+            return Err(difference(name, &theirs, &ours));
+        }
     }
+    Ok(theirs)
 }
 
-fn difference(kind: &Kind, seed: u64, name: &str, [input, theirs, ours]: [&Image; 3]) -> String {
-    let [input, theirs, ours] = [input, theirs, ours].map(ToString::to_string);
+/// A smaller program of the same seed that fares as badly, and how.
+fn smallest(
+    fixtures: &Fixtures,
+    kind: &Kind,
+    seed: u64,
+    sample: Sample,
+    difference: String,
+) -> (Sample, String) {
+    let Config { functions, blocks, statements, .. } = kind.config;
+    let sizes =
+        (1..=functions).flat_map(|functions| (0..=blocks).map(move |blocks| (functions, blocks))).flat_map(
+            |(functions, blocks)| (0..=statements).map(move |statements| (functions, blocks, statements)),
+        );
+    let smaller = sizes
+        .map(|(functions, blocks, statements)| {
+            generate(seed, &Config { functions, blocks, statements, ..kind.config })
+        })
+        .filter(|smaller| smaller.image.insns.len() < sample.image.insns.len())
+        .filter_map(|sample| {
+            let difference = compare_one(fixtures, kind, &sample).err()?;
+            Some((sample, difference))
+        })
+        .min_by_key(|(sample, _)| sample.image.insns.len());
+    smaller.unwrap_or((sample, difference))
+}
+
+fn difference(name: &str, theirs: &Image, ours: &Image) -> String {
+    let [theirs, ours] = [theirs, ours].map(ToString::to_string);
     let same = theirs.lines().zip(ours.lines()).take_while(|(theirs, ours)| theirs == ours).count();
-    format!(
-        "{}: seed {seed}: {name} differs from the kernel at line {same}\n\
-         before:\n{input}\nthe kernel:\n{theirs}\n{name}:\n{ours}",
-        kind.name
-    )
+    format!("{name} differs from the kernel at line {same}\nthe kernel:\n{theirs}\n{name}:\n{ours}")
 }
 
 /// What was compared.
 #[derive(Default, Debug)]
-#[expect(dead_code, reason = "it is there to be printed")]
 struct Total {
     slots_before: usize,
     slots_after: usize,

@@ -3,34 +3,24 @@
 use std::fmt::{self, Display, Formatter};
 
 use relinear::Isa;
-use relinear::bpf::opcode::{AX, CALL_HELPER, CALL_LOCAL, LD_FUNC, LD_MAP_FD, LSH, MOV, XOR};
 use relinear::bpf::dis::dis;
-use relinear::bpf::{Bpf, Insn};
+use relinear::bpf::opcode::{AX, CALL_HELPER, CALL_LOCAL, LD_FUNC, LD_MAP_FD, LSH, MOV, XOR};
+use relinear::bpf::{Bpf, FuncInfo, Insn, LineInfo, Program};
 
-/// `struct bpf_line_info`.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) struct LineRecord {
-    pub(crate) insn: u32,
-    pub(crate) file_name: u32,
-    pub(crate) line: u32,
-    pub(crate) column: u32,
-}
+use crate::random::slot;
 
-/// `struct bpf_func_info`.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) struct FuncRecord {
-    pub(crate) insn: u32,
-    pub(crate) type_id: u32,
-}
-
-/// Instructions, and a record for each function.
+/// Instructions, with the tables that the kernel shows.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Image {
     pub(crate) insns: Vec<Insn>,
-    pub(crate) lines: Vec<LineRecord>,
-    pub(crate) funcs: Vec<FuncRecord>,
+    pub(crate) lines: Vec<LineInfo>,
+    pub(crate) funcs: Vec<FuncInfo>,
+}
+
+impl From<Program> for Image {
+    fn from(program: Program) -> Self {
+        Self { insns: program.insns, lines: program.line_info, funcs: program.func_info }
+    }
 }
 
 impl Image {
@@ -53,8 +43,8 @@ impl Image {
 
     /// The number of the function that an instruction refers to.
     fn function_behind(&self, at: usize) -> i32 {
-        let start = at as i64 + 1 + Bpf::read(&self.insns[at..], 0);
-        let number = self.funcs.iter().position(|func| i64::from(func.insn) == start);
+        let start = i64::from(slot(at)) + 1 + Bpf::read(&self.insns[at..], 0);
+        let number = self.funcs.iter().position(|func| i64::from(func.insn_off) == start);
         number.and_then(|number| i32::try_from(number).ok()).unwrap_or(-1)
     }
 
@@ -62,7 +52,8 @@ impl Image {
     pub(crate) fn masked(mut self) -> Self {
         for at in 0..self.insns.len() {
             let insn = self.insns[at];
-            let loads_ax = |insn: Insn| insn.is_alu() && insn.op() == MOV && insn.dst() == AX && !insn.is_reg();
+            let loads_ax =
+                |insn: Insn| insn.is_alu() && insn.op() == MOV && insn.dst() == AX && !insn.is_reg();
             if insn.is_call() && insn.src() == CALL_HELPER {
                 self.insns[at].imm = 0;
             } else if at > 0 && loads_ax(self.insns[at - 1]) && !insn.is_reg() && insn.dst() == AX {
@@ -101,17 +92,21 @@ impl Display for Image {
             let Insn { code, off, imm, .. } = *insn;
             let regs = format_args!("{} {}", insn.dst(), insn.src()).to_string();
             write!(f, "{at:5}  {code:02x} {regs:5} {off:6} {imm:#010x}  {text:40}")?;
-            for func in self.funcs.iter().filter(|func| func.insn as usize == at) {
+            for func in self.funcs.iter().filter(|func| func.insn_off as usize == at) {
                 write!(f, " function of type {}", func.type_id)?;
             }
-            for line in self.lines.iter().filter(|line| line.insn as usize == at) {
-                write!(f, " line {}:{}:{}", line.file_name, line.line, line.column >> 10)?;
+            for line in self.lines.iter().filter(|line| line.insn_off as usize == at) {
+                write!(f, " line {}:{}:{}", line.file_name_off, line.line_off, line.line_col >> 10)?;
             }
             writeln!(f)?;
         }
         let beyond = |insn: u32| insn as usize >= self.insns.len();
-        let lines = self.lines.iter().filter(|line| beyond(line.insn)).count();
-        let funcs = self.funcs.iter().filter(|func| beyond(func.insn)).count();
-        if lines + funcs > 0 { writeln!(f, "beyond the end: {lines} lines, {funcs} functions") } else { Ok(()) }
+        let lines = self.lines.iter().filter(|line| beyond(line.insn_off)).count();
+        let funcs = self.funcs.iter().filter(|func| beyond(func.insn_off)).count();
+        if lines + funcs > 0 {
+            writeln!(f, "beyond the end: {lines} lines, {funcs} functions")
+        } else {
+            Ok(())
+        }
     }
 }

@@ -6,11 +6,11 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::OnceLock;
 
-use relinear::bpf::Insn;
 use relinear::bpf::opcode::LD_MAP_FD;
+use relinear::bpf::{FuncInfo, Insn, LineInfo};
 
 use super::btf;
-use super::image::{FuncRecord, Image, LineRecord};
+use super::image::Image;
 use crate::kernel::{self, Attr, Fields, Hardening, OBJ_GET_INFO_BY_FD, PROG_LOAD};
 
 /// `BPF_LOG_STATS`: a short log, however long the program is.
@@ -102,10 +102,10 @@ impl Fixtures {
             .pointer(32, log.as_mut_ptr())
             .u32(44, flags)
             .u32(72, self.btf.as_raw_fd().cast_unsigned())
-            .u32(76, size::<FuncRecord>())
+            .u32(76, size::<FuncInfo>())
             .pointer(80, image.funcs.as_ptr())
             .u32(88, count(&image.funcs))
-            .u32(92, size::<LineRecord>())
+            .u32(92, size::<LineInfo>())
             .pointer(96, image.lines.as_ptr())
             .u32(104, count(&image.lines));
         // SAFETY: the slots and records are laid out as the kernel's structures of these sizes are, and
@@ -135,18 +135,18 @@ fn read(program: &OwnedFd) -> io::Result<Image> {
     ask(program, &mut counts)?;
     let mut image = Image {
         insns: vec![Insn::default(); counts.get(20) as usize / size_of::<Insn>()],
-        lines: vec![LineRecord::default(); counts.get(148) as usize],
-        funcs: vec![FuncRecord::default(); counts.get(144) as usize],
+        lines: vec![LineInfo::default(); counts.get(148) as usize],
+        funcs: vec![FuncInfo::default(); counts.get(144) as usize],
     };
     let mut info = Info::new()
         .u32(20, counts.get(20))
         .pointer(32, image.insns.as_mut_ptr())
-        .u32(132, size::<FuncRecord>())
+        .u32(132, size::<FuncInfo>())
         .pointer(136, image.funcs.as_mut_ptr())
         .u32(144, counts.get(144))
         .u32(148, counts.get(148))
         .pointer(152, image.lines.as_mut_ptr())
-        .u32(172, size::<LineRecord>());
+        .u32(172, size::<LineInfo>());
     ask(program, &mut info)?;
     Ok(image)
 }

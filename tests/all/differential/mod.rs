@@ -11,22 +11,57 @@ pub(crate) mod image;
 pub(crate) mod load;
 mod model;
 
-use compare::{Kind, compare};
-use generate::{Config, Hook};
+use std::error::Error;
+
+use relinear::bpf::{Aux, Bpf};
+use relinear::passes::{self, hard_wire_dead_branches, remove_dead_code, remove_nops};
+use relinear::{Arena, List};
+
+use compare::{Kind, Rewriter, compare};
+use generate::{Config, Hook, Sample};
+use image::Image;
 use model::Model;
+
+/// What the library makes of a program, with all edits over one list.
+fn edited(
+    sample: &Sample,
+    edit: impl FnOnce(&mut List<'_, Bpf, Aux>) -> Result<(), passes::Error>,
+) -> Result<Image, Box<dyn Error>> {
+    let (program, arena) = (sample.program(), Arena::new());
+    let mut editor = program.edit(&arena)?;
+    edit(editor.list())?;
+    Ok(editor.linearize()?.into())
+}
+
+fn remove_dead(list: &mut List<'_, Bpf, Aux>) -> Result<(), passes::Error> {
+    hard_wire_dead_branches::run(list)?;
+    remove_dead_code::run(list)?;
+    remove_nops::run(list, &remove_nops::Options::default())?;
+    Ok(())
+}
+
+/// Both, for programs of each hook.
+const DEAD: &[(&str, Rewriter)] = &[
+    ("the model", |sample| {
+        let mut model = Model::new(sample);
+        model.remove_dead_code();
+        Ok(model.into_image())
+    }),
+    ("the library", |sample| edited(sample, remove_dead)),
+];
 
 #[test]
 fn dead_code_and_nops() {
-    compare(&Kind {
-        name: "dead code",
-        config: Config::control_flow(Hook::Tracepoint),
-        hardened: false,
-        rewriters: &[("the model", |sample| {
-            let mut model = Model::new(sample);
-            model.remove_dead_code();
-            model.into_image()
-        })],
-    });
+    for hook in [Hook::Tracepoint, Hook::TrafficControl, Hook::Xdp] {
+        let config = Config::control_flow(hook);
+        compare(&Kind { name: "dead code", config, hardened: false, rewriters: DEAD });
+    }
+}
+
+#[test]
+fn long_functions_of_dead_code() {
+    let config = Config { blocks: 40, statements: 2, functions: 2, ..Config::control_flow(Hook::Tracepoint) };
+    compare(&Kind { name: "dead code of long functions", config, hardened: false, rewriters: DEAD });
 }
 
 #[test]
@@ -39,7 +74,7 @@ fn division_and_packet_loads() {
             let mut model = Model::new(sample);
             model.remove_dead_code();
             model.fix_up();
-            model.into_image()
+            Ok(model.into_image())
         })],
     });
 }
@@ -55,7 +90,7 @@ fn zero_extension() {
             model.remove_dead_code();
             model.fix_up();
             model.extend(false);
-            model.into_image()
+            Ok(model.into_image())
         })],
     });
 }
@@ -67,14 +102,20 @@ const NOISE: u32 = 4;
 fn noise_in_upper_halves() {
     compare(&Kind {
         name: "noise",
-        config: Config { flags: NOISE, div: true, atomics: true, ld_abs: true, ..Config::control_flow(Hook::TrafficControl) },
+        config: Config {
+            flags: NOISE,
+            div: true,
+            atomics: true,
+            ld_abs: true,
+            ..Config::control_flow(Hook::TrafficControl)
+        },
         hardened: false,
         rewriters: &[("the model", |sample| {
             let mut model = Model::new(sample);
             model.remove_dead_code();
             model.fix_up();
             model.extend(true);
-            model.into_image()
+            Ok(model.into_image())
         })],
     });
 }
@@ -99,7 +140,7 @@ fn blinded_constants() {
             model.fix_up();
             model.extend(false);
             model.blind();
-            model.into_image()
+            Ok(model.into_image())
         })],
     });
 }

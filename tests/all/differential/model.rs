@@ -3,20 +3,25 @@
 //! It is written from a description of the kernel's rules, shares no code with the library, and is as
 //! slow as the kernel. It tells, where the kernel and the library differ, which one is not understood.
 
-use relinear::bpf::Insn;
-use relinear::bpf::opcode::{AX, CALL_LOCAL, DW, LD_FUNC};
+use relinear::bpf::opcode::{AX, DW, LD_FUNC};
+use relinear::bpf::{Aux, FuncInfo, Insn, LineInfo};
 
-use super::generate::{Fact, Sample};
-use super::image::{FuncRecord, Image, LineRecord};
+use super::generate::Sample;
+use super::image::Image;
 use crate::random::Rng;
 
 /// A program and its tables, all of which are right at all times.
 pub(crate) struct Model {
     insns: Vec<Insn>,
-    facts: Vec<Fact>,
-    lines: Vec<LineRecord>,
-    funcs: Vec<FuncRecord>,
+    facts: Vec<Aux>,
+    lines: Vec<LineInfo>,
+    funcs: Vec<FuncInfo>,
     rng: Rng,
+}
+
+/// A position as a number to count with.
+fn signed(at: usize) -> i64 {
+    i64::try_from(at).expect("a position")
 }
 
 /// Where an instruction leads, if it leads anywhere.
@@ -28,11 +33,11 @@ fn target(insns: &[Insn], at: usize) -> Option<i64> {
         (code, _) if matches!(code & 7, 5 | 6) => i32::from(insn.off),
         _ => return None,
     };
-    Some(at as i64 + 1 + i64::from(field))
+    Some(signed(at) + 1 + i64::from(field))
 }
 
 fn set_target(insns: &mut [Insn], at: usize, to: i64) {
-    let field = i32::try_from(to - at as i64 - 1).expect("a displacement");
+    let field = i32::try_from(to - signed(at) - 1).expect("a displacement");
     if matches!(insns[at].code, 0x18 | 0x85 | 0x06) {
         insns[at].imm = field;
     } else {
@@ -54,16 +59,16 @@ impl Model {
     /// one, whose target is right if it is a forward one.
     fn patch(&mut self, at: usize, patch: &[Insn]) {
         let grown = patch.len() - 1;
-        let moved = |old: i64| if old > at as i64 { old + grown as i64 } else { old };
+        let moved = |old: i64| if old > signed(at) { old + signed(grown) } else { old };
         let targets: Vec<Option<i64>> = (0..self.insns.len()).map(|at| target(&self.insns, at)).collect();
         let fact = self.facts[at];
         self.insns.splice(at..=at, patch.iter().copied());
         let zext = |insn: Insn| defines_narrow(insn).is_some();
-        let facts = patch.iter().map(|insn| Fact { zext: zext(*insn), ..fact });
+        let facts = patch.iter().map(|insn| Aux { zext_dst: zext(*insn), ..fact });
         self.facts.splice(at..=at, facts);
         for (old, target) in targets.into_iter().enumerate().filter(|(old, _)| *old != at) {
             if let Some(target) = target {
-                let new = usize::try_from(moved(old as i64)).expect("a position");
+                let new = usize::try_from(moved(signed(old))).expect("a position");
                 set_target(&mut self.insns, new, moved(target));
             }
         }
@@ -74,26 +79,26 @@ impl Model {
 
     /// All positions that records hold.
     fn positions(&mut self) -> impl Iterator<Item = &mut u32> {
-        let lines = self.lines.iter_mut().map(|line| &mut line.insn);
-        lines.chain(self.funcs.iter_mut().map(|func| &mut func.insn))
+        let lines = self.lines.iter_mut().map(|line| &mut line.insn_off);
+        lines.chain(self.funcs.iter_mut().map(|func| &mut func.insn_off))
     }
 
     /// Slots `from` to `to`, not included, are gone.
     fn remove(&mut self, from: usize, to: usize) {
         let moved = |old: i64| {
-            if old >= to as i64 { old - (to - from) as i64 } else { old.min(from as i64) }
+            if old >= signed(to) { old - signed(to - from) } else { old.min(signed(from)) }
         };
         let targets: Vec<Option<i64>> = (0..self.insns.len()).map(|at| target(&self.insns, at)).collect();
         self.insns.drain(from..to);
         self.facts.drain(from..to);
         for (old, target) in targets.into_iter().enumerate().filter(|(old, _)| !(from..to).contains(old)) {
             if let Some(target) = target {
-                let new = usize::try_from(moved(old as i64)).expect("a position");
+                let new = usize::try_from(moved(signed(old))).expect("a position");
                 set_target(&mut self.insns, new, moved(target));
             }
         }
         // A function is gone if all of it is.
-        let starts: Vec<usize> = self.funcs.iter().map(|func| func.insn as usize).collect();
+        let starts: Vec<usize> = self.funcs.iter().map(|func| func.insn_off as usize).collect();
         let old_len = self.insns.len() + to - from;
         let end = |number: usize| starts.get(number + 1).copied().unwrap_or(old_len);
         let mut number = 0;
@@ -103,9 +108,9 @@ impl Model {
         });
         // Of the lines in the hole the last one stays, for the instruction behind it, if there is one
         // and it has no line of its own.
-        let is_in = |line: &LineRecord| (from..to).contains(&(line.insn as usize));
+        let is_in = |line: &LineInfo| (from..to).contains(&(line.insn_off as usize));
         let last = self.lines.iter().rposition(is_in);
-        let is_free = to < old_len && self.lines.iter().all(|line| line.insn as usize != to);
+        let is_free = to < old_len && self.lines.iter().all(|line| line.insn_off as usize != to);
         let mut at = 0;
         self.lines.retain(|line| {
             at += 1;
@@ -182,7 +187,7 @@ impl Model {
             }
             if let Some(reg) = defines_narrow(insn) {
                 let is_exchange = insn.code == 0xc3 && insn.imm == 0xf1;
-                if self.facts[at].zext {
+                if self.facts[at].zext_dst {
                     if is_exchange {
                         patch.push(Insn::new(0xbc, reg, reg, 0, 1));
                     }
@@ -204,15 +209,15 @@ impl Model {
         while at < self.insns.len() {
             let insn = self.insns[at];
             let key = i32::try_from(self.rng.below(1 << 30)).expect("a small number");
-            let dst = if let Some(dst) = wide { dst } else { insn.dst() };
-            let patch = if wide.take().is_some() {
-                let [mov, xor] = halves(4, insn.imm, key);
+            let dst = insn.dst();
+            let patch = if let Some((dst, low)) = wide.take() {
+                let [mov, xor] = halves(4, low, key);
                 vec![mov, xor, Insn::new(0x4f, dst, AX, 0, 0)]
             } else if insn.code == 0x18 && insn.src() == LD_FUNC {
                 at += 2;
                 continue;
             } else if insn.code == 0x18 {
-                wide = Some(dst);
+                wide = Some((dst, insn.imm));
                 let [mov, xor] = halves(7, self.insns[at + 1].imm, key);
                 vec![mov, xor, Insn::alu64_imm(0x60, AX, 32), Insn::new(0xbf, dst, AX, 0, 0)]
             } else if matches!(insn.code, 0xb7 | 0xb4) && insn.imm == 0 && dst != AX {
@@ -234,10 +239,10 @@ fn halves(class: u8, value: i32, key: i32) -> [Insn; 2] {
 
 fn blinded(insn: Insn, key: i32) -> Vec<Insn> {
     let class = match insn.code {
-        0x04 | 0x14 | 0x54 | 0x44 | 0xa4 | 0x24 | 0xb4 | 0x34 | 0x94 => 4,
-        0x07 | 0x17 | 0x57 | 0x47 | 0xa7 | 0x27 | 0xb7 | 0x37 | 0x97 | 0x7a | 0x62 | 0x6a | 0x72 => 7,
-        0x15 | 0x55 | 0x25 | 0xa5 | 0x35 | 0xb5 | 0x65 | 0xc5 | 0x75 | 0xd5 | 0x45 => 7,
-        0x16 | 0x56 | 0x26 | 0xa6 | 0x36 | 0xb6 | 0x66 | 0xc6 | 0x76 | 0xd6 | 0x46 => 4,
+        0x04 | 0x14 | 0x54 | 0x44 | 0xa4 | 0x24 | 0xb4 | 0x34 | 0x94 | 0x16 | 0x56 | 0x26 | 0xa6 | 0x36
+        | 0xb6 | 0x66 | 0xc6 | 0x76 | 0xd6 | 0x46 => 4,
+        0x07 | 0x17 | 0x57 | 0x47 | 0xa7 | 0x27 | 0xb7 | 0x37 | 0x97 | 0x15 | 0x55 | 0x25 | 0xa5 | 0x35
+        | 0xb5 | 0x65 | 0xc5 | 0x75 | 0xd5 | 0x45 | 0x7a | 0x62 | 0x6a | 0x72 => 7,
         _ => return vec![insn],
     };
     let [mov, xor] = halves(class, insn.imm, key);

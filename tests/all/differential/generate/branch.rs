@@ -1,14 +1,13 @@
 //! Branches on what the verifier knows, or cannot know.
 
 use relinear::bpf::Insn;
-use relinear::bpf::opcode::{
-    AND, JEQ, JGE, JGT, JLE, JLT, JMP, JMP32, JNE, JSET, JSGE, JSGT, JSLE, JSLT, X,
-};
+use relinear::bpf::opcode::{AND, JEQ, JGE, JGT, JLE, JLT, JMP, JMP32, JNE, JSET, JSGE, JSGT, JSLE, JSLT, X};
 
 use super::scope::Scope;
 use super::{To, Way};
 
 /// A conditional jump whose operands have their values.
+#[derive(Clone, Copy)]
 pub(super) struct Condition(Insn);
 
 const OPS: [u8; 11] = [JEQ, JNE, JGT, JGE, JLT, JLE, JSGT, JSGE, JSLT, JSLE, JSET];

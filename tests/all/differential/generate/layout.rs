@@ -1,15 +1,15 @@
 //! Puts blocks one after the other, and line records at some of their instructions.
 
-use relinear::bpf::opcode::GOTO;
-use relinear::bpf::{Bpf, Insn};
 use relinear::Isa;
+use relinear::bpf::opcode::GOTO;
+use relinear::bpf::{Aux, Bpf, FuncInfo, Insn, LineInfo};
 
-use super::{Block, Config, Fact, Function, Op, Role, Sample, To, goto};
+use super::{Block, Config, Function, Op, Role, Sample, To, goto};
 use crate::differential::btf;
-use crate::differential::image::{FuncRecord, Image, LineRecord};
+use crate::differential::image::Image;
 use crate::random::{Rng, slot};
 
-pub(super) fn lay_out(rng: &mut Rng, config: &Config, functions: Vec<Function>) -> Sample {
+pub(super) fn lay_out(rng: &mut Rng, config: &Config, functions: &[Function]) -> Sample {
     let mut writer = Writer::default();
     // Functions but the first one may come in any order.
     let mut order: Vec<usize> = (0..functions.len()).collect();
@@ -19,8 +19,8 @@ pub(super) fn lay_out(rng: &mut Rng, config: &Config, functions: Vec<Function>) 
     let mut starts = vec![0; functions.len()];
     for number in order {
         starts[number] = writer.insns.len();
-        writer.funcs.push(FuncRecord {
-            insn: slot(writer.insns.len()),
+        writer.funcs.push(FuncInfo {
+            insn_off: slot(writer.insns.len()),
             type_id: btf::function(number, functions[number].role == Role::Global),
         });
         writer.function(rng, config, &functions[number].blocks);
@@ -36,8 +36,8 @@ pub(super) fn lay_out(rng: &mut Rng, config: &Config, functions: Vec<Function>) 
 #[derive(Default)]
 struct Writer {
     insns: Vec<Insn>,
-    facts: Vec<Fact>,
-    funcs: Vec<FuncRecord>,
+    facts: Vec<Aux>,
+    funcs: Vec<FuncInfo>,
     /// Instructions, and the functions that they lead to.
     calls: Vec<(usize, usize)>,
 }
@@ -72,8 +72,9 @@ impl Writer {
             if !falls || (config.nops && rng.one_in(8)) {
                 jumps.push((self.insns.len(), then));
                 // The verifier wants a function to end with an `exit` or a `goto`.
-                let insn = if place + 1 == order.len() { Insn::new(GOTO, 0, 0, 0, 0) } else { goto(rng, config) };
-                let fact = Fact { seen: block.goes_on, zext: false };
+                let insn =
+                    if place + 1 == order.len() { Insn::new(GOTO, 0, 0, 0, 0) } else { goto(rng, config) };
+                let fact = Aux { seen: block.goes_on, zext_dst: false, user: () };
                 self.push(&Op { slots: vec![insn], to: None, fact });
             }
         }
@@ -89,12 +90,12 @@ impl Writer {
 
     /// Makes the instruction at `at` lead to `to`.
     fn lead(&mut self, at: usize, to: usize) {
-        let displacement = to as i64 - (at as i64 + 1);
+        let displacement = i64::from(slot(to)) - i64::from(slot(at)) - 1;
         Bpf::write(&mut self.insns[at..], 0, displacement);
     }
 
     /// At the start of each function, and at each, some or no other instruction; or there are none at all.
-    fn lines(&self, rng: &mut Rng) -> Vec<LineRecord> {
+    fn lines(&self, rng: &mut Rng) -> Vec<LineInfo> {
         let mut lines = Vec::new();
         let chances = [1, 2, 4, 16, usize::MAX][rng.below(5)];
         if rng.one_in(12) {
@@ -102,12 +103,17 @@ impl Writer {
         }
         let mut at = 0;
         while at < self.insns.len() {
-            let starts = self.funcs.iter().any(|func| func.insn as usize == at);
+            let starts = self.funcs.iter().any(|func| func.insn_off as usize == at);
             if starts || (chances < usize::MAX && rng.one_in(chances)) {
                 let mut string = || btf::STRINGS[rng.below(btf::STRINGS.len())];
-                let (file_name, line) = (string(), string());
+                let (file_name_off, line_off) = (string(), string());
                 // The column tells which one it is.
-                lines.push(LineRecord { insn: slot(at), file_name, line, column: (slot(at) + 1) << 10 | 7 });
+                lines.push(LineInfo {
+                    insn_off: slot(at),
+                    file_name_off,
+                    line_off,
+                    line_col: (slot(at) + 1) << 10 | 7,
+                });
             }
             at += self.insns[at].slots();
         }

@@ -14,8 +14,8 @@ mod statement;
 
 pub(crate) use scope::Scope;
 
-use relinear::bpf::Insn;
 use relinear::bpf::opcode::{GOTO, GOTOL, JNE, JSGT};
+use relinear::bpf::{Aux, Insn, Program};
 
 use super::image::Image;
 use crate::random::Rng;
@@ -42,6 +42,7 @@ impl Hook {
 
 /// What programs are made of. [`Config::new`] turns everything off.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Config {
     pub(crate) hook: Hook,
     /// Flags of the load (`BPF_F_*`).
@@ -58,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) nops: bool,
     /// `gotol` in place of some `goto`.
     pub(crate) gotol: bool,
+    /// `may_goto +0`, which the kernel removes as well.
+    pub(crate) may_goto: bool,
     /// Blocks laid out in any order, rather than one after the other.
     pub(crate) shuffle: bool,
     /// One loop a function, of a few turns.
@@ -97,6 +100,7 @@ impl Config {
             dead: false,
             nops: false,
             gotol: false,
+            may_goto: false,
             shuffle: false,
             loops: false,
             globals: false,
@@ -118,6 +122,7 @@ impl Config {
             dead: true,
             nops: true,
             gotol: true,
+            may_goto: true,
             shuffle: true,
             loops: true,
             globals: true,
@@ -130,29 +135,28 @@ impl Config {
     }
 }
 
-/// What the verifier finds out about an instruction, both slots of an `ld_imm64` alike.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) struct Fact {
-    /// It is walked.
-    pub(crate) seen: bool,
-    /// It writes the low half of a register, and all of the register is read later.
-    pub(crate) zext: bool,
-}
-
 /// A program for the kernel and for us.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
     pub(crate) hook: Hook,
     pub(crate) flags: u32,
     pub(crate) image: Image,
-    /// One fact a slot.
-    pub(crate) facts: Vec<Fact>,
+    /// What the verifier finds out about each slot; both slots of an `ld_imm64` are alike.
+    pub(crate) facts: Vec<Aux>,
 }
 
 impl Sample {
-    /// Where functions start.
-    pub(crate) fn starts(&self) -> Vec<u32> {
-        self.image.funcs.iter().map(|func| func.insn).collect()
+    /// The same as the library has it.
+    pub(crate) fn program(&self) -> Program {
+        let Image { insns, lines, funcs } = self.image.clone();
+        Program {
+            insns,
+            subprogs: funcs.iter().map(|func| func.insn_off).collect(),
+            func_info: funcs,
+            line_info: lines,
+            aux: self.facts.clone(),
+            ..Program::default()
+        }
     }
 }
 
@@ -161,7 +165,7 @@ impl Sample {
 struct Op {
     slots: Vec<Insn>,
     to: Option<To>,
-    fact: Fact,
+    fact: Aux,
 }
 
 /// Where an instruction leads.
@@ -204,7 +208,7 @@ struct Function {
 pub(crate) fn generate(seed: u64, config: &Config) -> Sample {
     let mut rng = Rng::new(seed);
     let mut roles = vec![Role::Main];
-    for _ in 1..1 + rng.below(config.functions) {
+    for _ in 0..rng.below(config.functions) {
         roles.push(if config.globals && rng.one_in(4) { Role::Global } else { Role::Local });
     }
     if config.callbacks {
@@ -215,10 +219,10 @@ pub(crate) fn generate(seed: u64, config: &Config) -> Sample {
     let mut reached = vec![false; roles.len()];
     reached[0] = true;
     let mut functions = Vec::new();
-    for at in 0..roles.len() {
-        functions.push(function(&mut rng, config, &roles, at, &callees[at], &mut reached));
+    for (at, callees) in callees.iter().enumerate() {
+        functions.push(function(&mut rng, config, &roles, at, callees, &mut reached));
     }
-    layout::lay_out(&mut rng, config, functions)
+    layout::lay_out(&mut rng, config, &functions)
 }
 
 /// What ends a block.
@@ -253,19 +257,19 @@ impl Way {
 
 /// Which functions each one refers to, all of which come after it. Control flow leads to all of them.
 fn callees(rng: &mut Rng, roles: &[Role]) -> Vec<Vec<usize>> {
-    let mut callees = vec![Vec::new(); roles.len()];
+    let mut called = vec![Vec::new(); roles.len()];
     for (callee, role) in roles.iter().enumerate().skip(1) {
-        let may_call = |caller: &usize| match roles[*caller] {
+        let may_call = |other: &usize| match roles[*other] {
             Role::Main | Role::Local => true,
             Role::Global => *role != Role::Local,
             Role::Callback => false,
         };
-        let callers: Vec<usize> = (0..callee).filter(may_call).collect();
-        for _ in 0..1 + rng.below(2) {
-            callees[callers[rng.below(callers.len())]].push(callee);
+        let others: Vec<usize> = (0..callee).filter(may_call).collect();
+        for _ in 0..=rng.below(2) {
+            called[others[rng.below(others.len())]].push(callee);
         }
     }
-    callees
+    called
 }
 
 fn function(
@@ -284,7 +288,7 @@ fn function(
         Loop { first, last: first + rng.below(count - 1 - first), turns: 1 + rng.below(3) }
     });
     let walk = Walk::new(&ends, turns, reached[this]);
-    let calls: Vec<(usize, usize)> = callees.iter().map(|callee| (rng.below(count - 1), *callee)).collect();
+    let places: Vec<(usize, usize)> = callees.iter().map(|callee| (rng.below(count - 1), *callee)).collect();
     let constant = rng.constant();
     let mut blocks = Vec::new();
     for at in 0..count {
@@ -293,17 +297,13 @@ fn function(
         if at == 0 {
             scope.prologue();
         }
-        let calls_here: Vec<usize> = calls.iter().filter(|call| call.0 == at).map(|call| call.1).collect();
         let statements = scope.rng.below(config.statements + 1);
-        for left in (0..=statements).rev() {
-            if left == 0 {
-                for callee in &calls_here {
-                    scope.call(*callee, roles[*callee]);
-                    reached[*callee] |= seen;
-                }
-            } else {
-                scope.statement();
-            }
+        for _ in 0..statements {
+            scope.statement();
+        }
+        for (_, callee) in places.iter().filter(|(place, _)| *place == at) {
+            scope.call(*callee, roles[*callee]);
+            reached[*callee] |= seen;
         }
         let mut block = Block { goes_on: seen, ..Block::default() };
         let next = at + 1;

@@ -2,11 +2,11 @@
 
 use relinear::Isa;
 use relinear::bpf::opcode::{
-    ALU, ALU64, ATOMIC, CMPXCHG, DW, END, FETCH, JMP, JMP32, LD, LDX, LOAD_ACQ, MEMSX, MOV, NEG, STX,
+    ALU, ALU64, ATOMIC, CMPXCHG, DW, END, FETCH, IND, JMP, JMP32, LD, LDX, LOAD_ACQ, MEMSX, MOV, NEG, STX,
 };
-use relinear::bpf::{Bpf, Insn};
+use relinear::bpf::{Aux, Bpf, Insn};
 
-use super::{Config, Fact, Op, Role, To, branch_nowhere};
+use super::{Config, Op, Role, To, branch_nowhere};
 use crate::random::Rng;
 
 /// What a register holds.
@@ -36,13 +36,7 @@ pub(crate) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    pub(super) fn new(
-        rng: &'a mut Rng,
-        config: &'a Config,
-        role: Role,
-        seen: bool,
-        constant: i32,
-    ) -> Self {
+    pub(super) fn new(rng: &'a mut Rng, config: &'a Config, role: Role, seen: bool, constant: i32) -> Self {
         let mut values = [Value::None; 11];
         values[6] = if has_context(role) { Value::Pointer } else { Value::None };
         values[7..10].fill(Value::Wide);
@@ -101,7 +95,9 @@ impl<'a> Scope<'a> {
     /// A register that may be written and holds a number.
     pub(crate) fn variable(&mut self) -> u8 {
         let holds = |value: Value| matches!(value, Value::Wide | Value::Narrow(_));
-        if let Some(reg) = (0..6).filter(|reg| holds(self.values[usize::from(*reg)])).max_by_key(|_| self.rng.next()) {
+        if let Some(reg) =
+            (0..6).filter(|reg| holds(self.values[usize::from(*reg)])).max_by_key(|_| self.rng.next())
+        {
             return reg;
         }
         let reg = self.scratch();
@@ -159,11 +155,6 @@ impl<'a> Scope<'a> {
         self.seen = false;
     }
 
-    /// Whether what follows is walked.
-    pub(crate) fn is_dead(&self) -> bool {
-        !self.seen
-    }
-
     pub(super) fn finish(self) -> Vec<Op> {
         self.ops
     }
@@ -175,8 +166,15 @@ impl<'a> Scope<'a> {
                 self.ops.push(self.op(vec![Insn::ja(0)], None));
             }
         }
+        if self.config.may_goto && self.rng.one_in(30) {
+            let nops = 1 + self.rng.below(3);
+            for _ in 0..nops {
+                self.ops.push(self.op(vec![Insn::may_goto(0)], None));
+            }
+        }
         if self.config.nops && self.rng.one_in(60) && self.values[7] == Value::Wide {
-            let insn = if self.config.gotol && self.rng.one_in(2) { Insn::gotol(0) } else { branch_nowhere(7) };
+            let insn =
+                if self.config.gotol && self.rng.one_in(2) { Insn::gotol(0) } else { branch_nowhere(7) };
             self.ops.push(self.op(vec![insn], None));
         }
         let op = self.op(slots, to);
@@ -184,14 +182,14 @@ impl<'a> Scope<'a> {
     }
 
     fn op(&self, slots: Vec<Insn>, to: Option<To>) -> Op {
-        Op { slots, to, fact: Fact { seen: self.seen, zext: false } }
+        Op { slots, to, fact: Aux { seen: self.seen, zext_dst: false, user: () } }
     }
 
     fn read(&mut self, reg: u8, is_wide: bool) {
         if let Value::Narrow(by) = self.values[usize::from(reg)]
             && is_wide
         {
-            self.ops[by].fact.zext = self.seen;
+            self.ops[by].fact.zext_dst = self.seen;
             self.values[usize::from(reg)] = Value::Wide;
         }
     }
@@ -239,7 +237,9 @@ impl<'a> Scope<'a> {
             JMP => self.read(0, true),
             // A packet load.
             LD => {
-                self.read(src, false);
+                if insn.mode() == IND {
+                    self.read(src, true);
+                }
                 self.values[1..6].fill(Value::None);
                 self.write(0, false);
             }

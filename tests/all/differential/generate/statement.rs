@@ -3,7 +3,8 @@
 use relinear::bpf::Insn;
 use relinear::bpf::opcode::{
     ABS, ADD, ALU, ALU64, AND, ARSH, ATOMIC, B, CMPXCHG, DIV, DW, END, FETCH, H, IND, LD, LD_FUNC, LD_MAP_FD,
-    LDX, LOAD_ACQ, LSH, MEM, MEMSX, MOD, MOV, MUL, NEG, OR, RSH, SIGNED, STORE_REL, STX, SUB, W, X, XCHG, XOR,
+    LDX, LOAD_ACQ, LSH, MEM, MEMSX, MOD, MOV, MUL, NEG, OR, RSH, SIGNED, STORE_REL, STX, SUB, W, X, XCHG,
+    XOR,
 };
 
 use super::scope::Scope;
@@ -54,14 +55,14 @@ impl Scope<'_> {
 
     /// A call of a function, by us or by a helper.
     pub(super) fn call(&mut self, callee: usize, role: Role) {
-        match role {
-            Role::Callback => self.call_helper_with(callee),
-            _ => {
-                self.push(Insn::mov64_reg(1, 7));
-                self.push(Insn::mov64_reg(2, if role == Role::Local { 6 } else { 7 }));
-                self.push_to(vec![Insn::call_local(0)], callee);
-            }
+        if role == Role::Callback {
+            self.call_helper_with(callee);
+            return;
         }
+        self.push(Insn::mov64_reg(1, 7));
+        let context = self.context().filter(|_| role == Role::Local);
+        self.push(Insn::mov64_reg(2, context.unwrap_or(7)));
+        self.push_to(vec![Insn::call_local(0)], callee);
     }
 
     /// `bpf_loop(2, callee, 0, flags)` or `bpf_for_each_map_elem(map, callee, 0, flags)`, where flags are not known.
