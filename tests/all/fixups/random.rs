@@ -1,22 +1,23 @@
 //! Random programs: all that the kernel does to them behind its verifier, by our passes over one list.
 
+use std::error::Error;
 use std::sync::OnceLock;
 
 use relinear::Arena;
+use relinear::bpf::Insn;
 use relinear::bpf::opcode::{ADD, ATOMIC, DW, LDX, LOAD_ACQ, ST, STX};
-use relinear::bpf::{Aux, EditError, FuncInfo, Insn, LineInfo, Program};
 use relinear::passes::blind::{Hardening, harden};
 use relinear::passes::kernel::Kernel;
 use relinear::passes::misc_fixups::{
     ArrayLookup, Call, Host, MayGoto, Options, PacketLoads, Site, Subprogs, inline_loops, run,
 };
-use relinear::passes::{self, hard_wire_dead_branches, remove_dead_code, remove_nops, rnd_hi32, zext};
+use relinear::passes::{hard_wire_dead_branches, remove_dead_code, remove_nops, rnd_hi32, zext};
 
 use super::AX;
 use super::live::{RND_HI32, kernel_6_18, learnt};
 use crate::differential::compare::{Kind, compare};
 use crate::differential::generate::{Config, Hook, Sample, Scope};
-use crate::differential::image::{FuncRecord, Image, LineRecord};
+use crate::differential::image::Image;
 
 /// What calls of the programs become, wherever they are.
 pub(super) struct Learnt {
@@ -77,7 +78,7 @@ fn may_goto(scope: &mut Scope<'_>) {
 
 /// How much stack the instructions that are walked use, for each function.
 fn stack(sample: &Sample) -> Vec<u32> {
-    let starts = sample.starts();
+    let starts = sample.program().subprogs;
     let mut stack = vec![0; starts.len()];
     for ((at, insn), fact) in (0..).zip(&sample.image.insns).zip(&sample.facts) {
         let (function, is_atomic) = (starts.partition_point(|&start| start <= at) - 1, insn.mode() == ATOMIC);
@@ -94,67 +95,14 @@ fn stack(sample: &Sample) -> Vec<u32> {
     stack
 }
 
-fn program(sample: &Sample) -> Program {
-    let line = |line: &LineRecord| LineInfo {
-        insn_off: line.insn,
-        file_name_off: line.file_name,
-        line_off: line.line,
-        line_col: line.column,
-    };
-    let func = |func: &FuncRecord| FuncInfo { insn_off: func.insn, type_id: func.type_id };
-    Program {
-        insns: sample.image.insns.clone(),
-        subprogs: sample.starts(),
-        func_info: sample.image.funcs.iter().map(func).collect(),
-        line_info: sample.image.lines.iter().map(line).collect(),
-        aux: sample.facts.iter().map(|fact| Aux { seen: fact.seen, zext_dst: fact.zext, user: () }).collect(),
-        ..Program::default()
-    }
-}
-
-fn image(program: Program) -> Image {
-    let line = |line: LineInfo| LineRecord {
-        insn: line.insn_off,
-        file_name: line.file_name_off,
-        line: line.line_off,
-        column: line.line_col,
-    };
-    let func = |func: FuncInfo| FuncRecord { insn: func.insn_off, type_id: func.type_id };
-    Image {
-        insns: program.insns,
-        lines: program.line_info.into_iter().map(line).collect(),
-        funcs: program.func_info.into_iter().map(func).collect(),
-    }
-}
-
-/// Why our passes gave up.
-#[derive(Debug)]
-#[expect(dead_code, reason = "it is there to be printed")]
-enum Failure {
-    Pass(passes::Error),
-    Edit(EditError),
-}
-
-impl From<passes::Error> for Failure {
-    fn from(error: passes::Error) -> Self {
-        Self::Pass(error)
-    }
-}
-
-impl From<EditError> for Failure {
-    fn from(error: EditError) -> Self {
-        Self::Edit(error)
-    }
-}
-
-fn rewrite(sample: &Sample, is_hardened: bool) -> Result<Image, Failure> {
+fn rewrite(sample: &Sample, is_hardened: bool) -> Result<Image, Box<dyn Error>> {
     let host = LEARNT.get().expect("the kernel was asked before");
     let options = Options {
         packet_loads: Some(PacketLoads { byte: 0, half: 0, word: 0 }),
         may_goto: Some(MayGoto::Timed { check: 0 }),
         ..Options::new(Kernel::V6_18)
     };
-    let (program, arena, mut stack) = (program(sample), Arena::new(), stack(sample));
+    let (program, arena, mut stack) = (sample.program(), Arena::new(), stack(sample));
     let mut subprogs = Subprogs { starts: &program.subprogs, stack: &mut stack };
     let mut editor = program.edit(&arena)?;
     let list = editor.list();
@@ -170,7 +118,7 @@ fn rewrite(sample: &Sample, is_hardened: bool) -> Result<Image, Failure> {
     if is_hardened {
         harden(list, &Hardening { seed: 0, ax: AX, zext: false })?;
     }
-    Ok(image(editor.linearize()?))
+    Ok(editor.linearize()?.into())
 }
 
 const FUNCTIONS: Config = Config {
@@ -188,7 +136,7 @@ fn programs_of_many_functions() {
             name: "fixups",
             config: Config { ld_abs: true, ..FUNCTIONS },
             hardened: false,
-            rewriters: &[("the passes", |sample| rewrite(sample, false).expect("no error"))],
+            rewriters: &[("the passes", |sample| rewrite(sample, false))],
         });
     }
 }
@@ -200,7 +148,7 @@ fn programs_with_random_high_halves() {
             name: "fixups and random high halves",
             config: Config { flags: RND_HI32, atomics: true, ..FUNCTIONS },
             hardened: false,
-            rewriters: &[("the passes", |sample| rewrite(sample, false).expect("no error"))],
+            rewriters: &[("the passes", |sample| rewrite(sample, false))],
         });
     }
 }
@@ -220,7 +168,7 @@ fn programs_whose_constants_are_hidden() {
                 ..FUNCTIONS
             },
             hardened: true,
-            rewriters: &[("the passes", |sample| rewrite(sample, true).expect("no error"))],
+            rewriters: &[("the passes", |sample| rewrite(sample, true))],
         });
     }
 }
