@@ -86,7 +86,7 @@ use subprogs::Walk;
 pub struct Options {
     /// Whose instructions are to be written, where versions differ.
     pub version: Kernel,
-    /// The register that programs cannot name: [`AX`](crate::bpf::opcode::AX) in kernels up to 6.18.
+    /// The register that programs cannot name: [`AX`] in kernels up to 6.18.
     pub ax: u8,
     /// What packet access calls. `None`: it stays as it is.
     pub packet_loads: Option<PacketLoads>,
