@@ -15,7 +15,7 @@ use relinear::passes::misc_fixups::{
     AluLimit, ArrayLookup, Call, HashLookup, Host, IndexMask, MayGoto, Options, PacketLoads, Site, Subprogs,
     TAIL_CALL, TailCall, inline_loops, run,
 };
-use relinear::passes::{self, rnd_hi32, zext};
+use relinear::passes::{self, remove_nops, rnd_hi32, zext};
 
 use super::random::Learnt;
 use super::{AX, EXIT, edited, slot};
@@ -83,6 +83,7 @@ impl Case {
             let mut stack = self.stack.clone();
             let mut subprogs = Subprogs { starts: &self.starts, stack: &mut stack };
             inline_loops(list, &mut subprogs, self)?;
+            remove_nops::run(list, &remove_nops::Options::default())?;
             run(list, &mut subprogs, self, &options)?;
             zext::run(list, &zext::Options::default())?;
             if self.flags & RND_HI32 != 0 {
@@ -331,6 +332,12 @@ fn may_goto() {
     let callee = [slot(0x07, 1, 0, 0, 1), Insn::may_goto(1), slot(0xa5, 1, 0, -3, 9), tail[1], EXIT];
     Case { starts: vec![0, 4], stack: vec![0, 0], ..Case::new(&[&main[..], &callee].concat()) }
         .compare("may_goto in a callee", |_, _| {});
+    // The same, where the start is removed before: a jump to it leads to what is left.
+    for back in [-3, -4] {
+        let callee = [Insn::ja(0), callee[0], callee[1], callee[2].with_off(back), callee[3], EXIT];
+        Case { starts: vec![0, 4], stack: vec![0, 0], ..Case::new(&[&main[..], &callee].concat()) }
+            .compare("may_goto behind a start that is removed", |_, _| {});
+    }
     // Two of them, one of which leads back.
     let insns = [
         slot(0xb7, 6, 0, 0, 0),
