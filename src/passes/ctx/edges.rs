@@ -39,7 +39,7 @@ pub struct Epilogue<'o> {
     /// what the program uses.
     pub code: &'o [Insn],
     /// How many bytes of stack the main function uses.
-    pub stack: u16,
+    pub stack: u32,
     /// Where in the original program the main function ends, in slots.
     pub end: u32,
 }
@@ -93,7 +93,8 @@ pub(super) fn enter<T: Copy + Default>(
     check_len(options.prologue.len() + 1, options.version, first)?;
     let mut code = options.prologue.to_vec();
     if let Some(Epilogue { stack, .. }) = epilogue(options) {
-        let slot = i16::try_from(-i32::from(stack) - 8).map_err(|_| Error::DeepStack { stack })?;
+        let slot = i16::try_from(-8 - i64::from(stack));
+        let slot = slot.map_err(|_| Error::StackTooDeep { subprog: 0, used: stack, more: 8 })?;
         code.push(Insn::stx(DW, FRAME_POINTER, 1, slot));
     }
     if code.is_empty() {

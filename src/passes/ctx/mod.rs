@@ -36,7 +36,7 @@
 //! let seen = [Aux { seen: true, ..Aux::<()>::default() }; 3];
 //! let arena = Arena::new();
 //! let mut list = List::<Bpf, Aux>::with_aux(&arena, &program, &seen)?;
-//! ctx::run(&mut list, &Options::default(), |_, insn, _| match insn.src() {
+//! ctx::run(&mut list, &Options::default(), |site| match site.insn.src() {
 //!     10 => Memory::Plain.into(),
 //!     _ => Memory::Context(&table).into(),
 //! })?;
@@ -62,6 +62,7 @@ pub use xdp::Xdp;
 
 use super::Error;
 use super::kernel::{Kernel, patch};
+use super::misc_fixups::Site;
 use crate::bpf::opcode::{ATOMIC, AX, LDX, MEM, MEMSX, ST, STX};
 use crate::bpf::{Aux, Bpf, Insn};
 use crate::core::{Handle, List, Patch};
@@ -156,12 +157,13 @@ const BARRIER: Insn = Insn::new(ST | 0xc0, 0, 0, 0, 0);
 /// # Errors
 ///
 /// [`Error::NoConversion`] for an access that the table does not have, [`Error::LongConversion`] for one that takes
-/// more instructions than the kernel has room for; [`Error::Edit`] if the list refuses. The list may then hold
+/// more instructions than the kernel has room for; [`Error::StackTooDeep`] for an epilogue; [`Error::Edit`] if the
+/// list refuses. The list may then hold
 /// part of the edits.
 pub fn run<'t, T: Copy + Default>(
     list: &mut List<'_, Bpf, Aux<T>>,
     options: &Options<'_>,
-    mut known: impl FnMut(Handle, Insn, &Aux<T>) -> Known<'t>,
+    mut known: impl FnMut(&Site<'_, T>) -> Known<'t>,
 ) -> Result<Report, Error> {
     let mut report = Report::default();
     let mut code = Vec::new();
@@ -172,7 +174,7 @@ pub fn run<'t, T: Copy + Default>(
         if let (Some(&[insn, ..]), Some(aux)) = (list.insn(at), list.aux(at))
             && aux.seen
         {
-            let known = known(at, insn, aux);
+            let known = known(&Site { handle: at, insn, aux });
             if known.nospec {
                 bar(list, at)?;
                 report.barriers += 1;

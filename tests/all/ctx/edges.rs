@@ -56,7 +56,7 @@ fn jumps_to_what_stood_first_skip_the_prologue() {
         }
         let prologue = unclone();
         let options = Options { prologue: &prologue, ..Options::default() };
-        ctx::run(&mut list, &options, |_, _, _| Memory::Plain.into()).expect("no error");
+        ctx::run(&mut list, &options, |_| Memory::Plain.into()).expect("no error");
         let out = list.linearize().expect("a program").units;
         assert_eq!(out[..10], prologue, "to {target}");
         let expected = [Insn::mov64_imm(0, 0), Insn::jmp_imm(0x10, 0, 0, -2), Insn::exit()];
@@ -91,5 +91,8 @@ fn exits_lead_to_the_epilogue() {
     let old = Options { epilogue: Some(epilogue), ..OLD };
     assert_eq!(converted(&insns, &traffic_control(), &old).expect("a program"), insns);
     let deep = Options { epilogue: Some(Epilogue { stack: 0x8000, ..epilogue }), ..options };
-    assert_eq!(converted(&insns, &traffic_control(), &deep), Err(Error::DeepStack { stack: 0x8000 }));
+    assert_eq!(
+        converted(&insns, &traffic_control(), &deep),
+        Err(Error::StackTooDeep { subprog: 0, used: 0x8000, more: 8 })
+    );
 }

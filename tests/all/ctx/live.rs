@@ -145,9 +145,9 @@ fn without_nops(insns: &[Insn], skb: &SkBuff, table: &Table) -> Vec<Insn> {
     remove_nops::run(&mut list, &remove_nops::Options::default()).expect("no error");
     let prologue = direct_write(skb.cloned, 2);
     let options = Options { prologue: &prologue, ..Options::default() };
-    ctx::run(&mut list, &options, |_, insn, _| match insn.dst() {
-        2 if insn.class() == opcode::ST => ctx::Memory::Plain.into(),
-        _ => super::context_but_stack(insn, table).into(),
+    ctx::run(&mut list, &options, |site| match site.insn.dst() {
+        2 if site.insn.class() == opcode::ST => ctx::Memory::Plain.into(),
+        _ => super::context_but_stack(site.insn, table).into(),
     })
     .expect("no error");
     let insns = list.linearize().expect("a program").units;

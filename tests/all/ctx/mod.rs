@@ -31,7 +31,7 @@ fn seen(count: usize) -> Vec<Aux> {
 fn converted(insns: &[Insn], table: &Table, options: &Options<'_>) -> Result<Vec<Insn>, Error> {
     let arena = Arena::new();
     let mut list = List::<Bpf, Aux>::with_aux(&arena, insns, &seen(insns.len()))?;
-    ctx::run(&mut list, options, |_, insn, _| context_but_stack(insn, table).into())?;
+    ctx::run(&mut list, options, |site| context_but_stack(site.insn, table).into())?;
     Ok(list.linearize()?.units)
 }
 

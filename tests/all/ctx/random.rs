@@ -59,7 +59,7 @@ fn rewritten(sample: &Sample) -> Result<Image, Box<dyn Error>> {
     let options = Options { prologue: &prologue, ..Options::default() };
     edited(sample, |list| {
         remove_dead(list)?;
-        run(list, &options, |_, insn, _| memory(insn).into())?;
+        run(list, &options, |site| memory(site.insn).into())?;
         Ok(())
     })
 }

@@ -233,7 +233,7 @@ fn marks_and_barriers() {
         let arena = Arena::new();
         let insns = [slot(code, dst, src, off, imm)];
         let mut list = List::<Bpf, Aux>::with_aux(&arena, &insns, &seen(1)).expect("a list");
-        ctx::run(&mut list, &Options::default(), |_, _, _| known).expect("no error");
+        ctx::run(&mut list, &Options::default(), |_| known).expect("no error");
         assert_eq!(list.linearize().expect("a program").units, to, "{from:02x?}");
     }
 }
@@ -248,8 +248,8 @@ fn facts() {
     let mut list = List::<Bpf, Aux<char>>::with_aux(&arena, &insns, &facts).expect("a list");
     let table = traffic_control();
     let mut asked = Vec::new();
-    let report = ctx::run(&mut list, &Options::default(), |at, insn, aux| {
-        asked.push((at.index(), insn, aux.user));
+    let report = ctx::run(&mut list, &Options::default(), |site| {
+        asked.push((site.handle.index(), site.insn, site.aux.user));
         Memory::Context(&table).into()
     });
     assert_eq!(report.map(|report| (report.loads, report.stores)), Ok((2, 0)));
