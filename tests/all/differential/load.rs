@@ -90,6 +90,7 @@ impl Fixtures {
     }
 
     /// Whether the kernel takes a program. It is quicker to say no than [`load`](Fixtures::load).
+    #[cfg(feature = "elf")]
     pub(crate) fn takes(&self, request: &Request<'_>) -> bool {
         self.load_once(request, LOG_STATS).is_ok()
     }

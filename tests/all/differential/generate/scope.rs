@@ -117,6 +117,7 @@ impl<'a> Scope<'a> {
     }
 
     /// Writes instructions that stay next to one another, which jumps among them rely on.
+    #[cfg(feature = "elf")]
     pub(crate) fn push_together(&mut self, insns: &[Insn]) {
         self.add(insns.to_vec(), None);
         for insn in insns {
