@@ -4,8 +4,8 @@ use alloc::vec;
 use core::fmt;
 
 use super::handle::to_u32;
-use super::list::Chain;
-use super::slots::Slot;
+use super::site::{Chain, Slot};
+use super::words::WORD;
 use super::{Handle, Isa, List};
 
 /// An invariant of a [`List`] that does not hold: a bug in this crate.
@@ -62,18 +62,24 @@ impl<I: Isa, A> List<'_, I, A> {
     /// Every handle index of an instruction, or of what can be taken for one: a label, the end.
     fn insns(&self) -> impl Iterator<Item = usize> + '_ {
         let units = self.original.len();
-        (0..=units).chain(self.base as usize..self.len()).filter(|&at| !self.inner.get(at))
+        (0..=units).chain(self.base as usize..self.len()).filter(|&at| !self.words.is_inner(at))
+    }
+
+    fn is_branch(&self, at: usize) -> bool {
+        self.words.get(at, |word| word.branch)
+    }
+
+    fn is_head(&self, at: usize) -> bool {
+        self.words.get(at, |word| word.heads)
     }
 
     fn check_columns(&self) -> Result<(), Broken> {
         let len = self.len();
-        let bits = [&self.inner, &self.branch.bits, &self.dead, &self.edited, &self.heads.bits];
-        for column in bits {
-            for at in len..column.words().len() * 64 {
-                ensure(!column.get(at), 1, at)?;
-            }
+        ensure(self.aux.len() == len && self.words.len() == len.div_ceil(WORD), 1, len)?;
+        for at in len..len.next_multiple_of(WORD) {
+            ensure(!self.words.get(at, |word| word.touched() | word.inner | word.branch | word.heads), 1, at)?;
         }
-        ensure(self.aux.len() == len, 1, len)
+        Ok(())
     }
 
     /// Runs follow one another and divide into instructions.
@@ -82,14 +88,18 @@ impl<I: Isa, A> List<'_, I, A> {
         for (id, run) in self.runs.iter().enumerate() {
             let (start, end) = (run.start.index(), run.end);
             ensure(ended == start && start < end && end as usize <= self.len(), 3, id)?;
-            let whole = !self.inner.get(start as usize) && !self.inner.get(end as usize);
-            ensure(whole && self.heads.bits.get(start as usize), 3, id)?;
-            ensure(self.heads.rank(start as usize) == id, 3, id)?;
-            ensure(run.anchor < run.start && !self.inner.get(run.anchor.at()), 5, id)?;
+            let whole = !self.words.is_inner(start as usize) && !self.words.is_inner(end as usize);
+            ensure(whole && self.is_head(start as usize), 3, id)?;
+            for at in start..end {
+                ensure(self.words.run_of(at as usize) == to_u32(id), 3, id)?;
+            }
+            let touched = self.words.find(start as usize..end as usize, super::words::Word::touched);
+            ensure(run.is_touched() == (touched < end as usize), 3, id)?;
+            ensure(run.anchor < run.start && !self.words.is_inner(run.anchor.at()), 5, id)?;
             ended = end;
         }
         for at in 0..self.len() {
-            heads += usize::from(self.heads.bits.get(at));
+            heads += usize::from(self.is_head(at));
         }
         ensure(heads == self.runs.len() && ended as usize == self.len(), 3, heads)
     }
@@ -98,14 +108,14 @@ impl<I: Isa, A> List<'_, I, A> {
     fn check_insns(&self) -> Result<(), Broken> {
         for at in 0..self.len() {
             if at >= self.original.len() && at < self.base as usize {
-                let set = self.inner.get(at) || self.branch.bits.get(at);
+                let set = self.words.is_inner(at) || self.is_branch(at);
                 ensure(!set, 1, at)?;
-            } else if self.inner.get(at) {
-                ensure(at != 0 && at != self.base as usize && !self.branch.bits.get(at), 1, at)?;
+            } else if self.words.is_inner(at) {
+                ensure(at != 0 && at != self.base as usize && !self.is_branch(at), 1, at)?;
             } else if !self.may_be_label(at) {
                 let insn = self.units(Handle::new(to_u32(at)));
                 ensure(I::len(insn) == Some(insn.len()), 1, at)?;
-                ensure(self.branch.bits.get(at) == (I::fields(insn) != 0), 1, at)?;
+                ensure(self.is_branch(at) == (I::fields(insn) != 0), 1, at)?;
             }
         }
         Ok(())
@@ -113,22 +123,25 @@ impl<I: Isa, A> List<'_, I, A> {
 
     /// Whether the unit at `at` may be one that a patch asked for as a label, which is no instruction.
     fn may_be_label(&self, at: usize) -> bool {
-        if at < self.base as usize || !self.dead.get(at) {
+        if at < self.base as usize || !self.words.is_dead(at) {
             return false;
         }
         let run = self.run(self.run_of(Handle::new(to_u32(at))));
-        run.end == run.start.index() + 1
+        run.end as usize == at + 1
     }
 
     fn check_dead(&self) -> Result<(), Broken> {
+        let live = self.insns().map(|at| Handle::new(to_u32(at))).filter(|&handle| self.is_live(handle));
+        let units: usize = live.map(|handle| self.units(self.body(handle)).len()).sum();
+        ensure(units == self.live as usize, 2, units)?;
         for at in self.insns() {
-            let dead = self.dead.get(at);
+            let dead = self.words.is_dead(at);
             for unit in at..at + self.len_at(Handle::new(to_u32(at))) {
-                ensure(self.dead.get(unit) == dead, 2, unit)?;
+                ensure(self.words.is_dead(unit) == dead, 2, unit)?;
             }
         }
         for at in self.original.len()..self.base as usize {
-            ensure(self.dead.get(at), 2, at)?;
+            ensure(self.words.is_dead(at), 2, at)?;
         }
         Ok(())
     }
@@ -136,10 +149,12 @@ impl<I: Isa, A> List<'_, I, A> {
     /// Every site is named by one slot, and its body is the start of a run of that kind.
     fn check_slots(&self) -> Result<(), Broken> {
         let mut named = vec![false; self.sites.len()];
-        for at in (0..self.len()).filter(|&at| self.edited.get(at)) {
+        for at in (0..self.len()).filter(|&at| self.words.is_edited(at)) {
             let handle = Handle::new(to_u32(at));
             ensure(self.is_insn(handle), 4, at)?;
-            if let Slot::Site(site) = self.slots.get(at) {
+            let block = self.block_of(at);
+            ensure(block != 0 && block as usize <= self.blocks.len(), 4, at)?;
+            if let Slot::Site(site) = self.slot(handle) {
                 ensure(named.get(site as usize) == Some(&false), 4, at)?;
                 named[site as usize] = true;
             }
@@ -182,14 +197,14 @@ impl<I: Isa, A> List<'_, I, A> {
 
     fn check_targets(&self) -> Result<(), Broken> {
         let mut branches = 0;
-        for at in (self.base as usize..self.len()).filter(|&at| self.branch.bits.get(at)) {
-            ensure(self.branch.rank(at) == branches, 7, at)?;
+        for at in (self.base as usize..self.len()).filter(|&at| self.is_branch(at)) {
+            ensure(self.words.branches_before(at) as usize == branches, 7, at)?;
             let own = self.targets.get(branches * I::MAX_FIELDS..(branches + 1) * I::MAX_FIELDS);
             let own = own.ok_or(Broken { invariant: 7, at: to_u32(at) })?;
             let fields = I::fields(self.units(Handle::new(to_u32(at))));
             for (field, target) in own.iter().enumerate() {
                 let fits =
-                    target.is_none_or(|target| target.at() < self.len() && !self.inner.get(target.at()));
+                    target.is_none_or(|target| target.at() < self.len() && !self.words.is_inner(target.at()));
                 ensure(fits && target.is_some() == (field < fields), 7, at)?;
             }
             branches += 1;

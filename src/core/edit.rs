@@ -1,29 +1,42 @@
 //! The five edits: replace, prepend (on every way in, or on the way from above), append, delete.
 
-use super::bits::WORD;
+use core::ops::Range;
+
+use bumpalo::collections::Vec;
+
 use super::handle::to_u32;
-use super::list::{Chain, MAX_LABELS, MAX_RUNS, Run, RunId, Site};
-use super::slots::Slot;
-use super::{Error, Fact, Handle, Inserted, Isa, List, Patch, Target};
+use super::list::{MAX_LABELS, RUNS_OF_EDIT};
+use super::site::{BLOCK, Block, Chain, MAX_RUNS, Run, RunId, Site, Slot};
+use super::words::{WORD, below, ones};
+use super::{Error, Fact, Handle, Inserted, Isa, List, Marks, Patch, Target};
 
-/// A unit, dead from birth, that branches of a patch lead to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Label {
-    /// The first instruction, without what was prepended to the replaced one before.
-    OwnStart,
-    /// What follows the patch.
-    End,
+/// The units, dead from birth, that branches of a patch asked for to lead to.
+#[derive(Clone, Copy, Default)]
+struct Labels {
+    /// What follows the patch: the last unit of its run.
+    end: bool,
+    /// The first instruction, without what was prepended to the replaced one before: a run of its own.
+    own_start: bool,
 }
-
-/// The labels of a patch, in the order of their units, which follow those of the patch.
-type Labels = [Option<Label>; MAX_LABELS];
 
 /// A patch whose units are in the inserted column, but hang nowhere yet.
 #[derive(Clone, Copy)]
 struct Placed {
     start: u32,
     len: u32,
-    labels: Labels,
+    replaced: Option<Handle>,
+}
+
+impl Placed {
+    /// The unit of its label for what follows, if it has one.
+    const fn end_label(self) -> Handle {
+        Handle::new(self.start + self.len)
+    }
+
+    /// The unit of its label for its first instruction, if it has one.
+    const fn own_start_label(self) -> Handle {
+        Handle::new(self.start + self.len + 1)
+    }
 }
 
 impl<I: Isa, A: Copy + Default> List<'_, I, A> {
@@ -117,275 +130,385 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     /// [`Error::NoSuchInsn`] or [`Error::Deleted`].
     pub fn delete(&mut self, handle: Handle) -> Result<(), Error> {
         self.check_live(handle)?;
-        for at in handle.at()..handle.at() + self.len_at(handle) {
-            self.dead.set(at);
-        }
-        self.aux[handle.at()] = A::default();
-        self.nested |= handle.index() >= self.base;
+        self.kill(handle);
         Ok(())
     }
 
+    /// Deletes all instructions of the original program from position `range.start` up to `range.end` that
+    /// are not deleted yet, whatever replaced them. What was inserted around them stays. Returns how many
+    /// units that was.
+    ///
+    /// As [`delete`](List::delete) for each of them, but O(units / 64) where nothing was edited.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchInsn`] if an end of the range is in the middle of an instruction or out of the program.
+    pub fn delete_range(&mut self, range: Range<u32>) -> Result<u32, Error> {
+        let before = self.live;
+        for end in [range.start, range.end] {
+            if end > self.original_len() || self.words.is_inner(end as usize) {
+                return Err(Error::NoSuchInsn(Handle::new(end.min(Handle::MAX))));
+            }
+        }
+        let (mut at, end) = (range.start as usize, range.end as usize);
+        while at < end {
+            let (index, bit) = (at / WORD, at % WORD);
+            let here = (WORD - bit).min(end - at);
+            let mask = (below(here - 1) << 1 | 1) << bit;
+            let word = &mut self.words[index];
+            let edited = word.edited & !word.dead & mask;
+            if edited == 0 {
+                self.live -= (!word.dead & mask).count_ones();
+                word.dead |= mask;
+                self.aux[at..at + here].fill(A::default());
+            } else {
+                for at in ones(word.plain() & mask | edited, index * WORD) {
+                    self.kill(Handle::new(to_u32(at)));
+                }
+            }
+            at += here;
+        }
+        Ok(before - self.live)
+    }
+
+    /// Deletes a live instruction.
+    #[inline]
+    fn kill(&mut self, handle: Handle) {
+        let (at, len) = (handle.at(), self.len_at(handle));
+        let (index, bit) = (at / WORD, at % WORD);
+        let edited = self.words[index].edited >> bit & 1 != 0;
+        self.live -= if edited { to_u32(self.len_at(self.body(handle))) } else { to_u32(len) };
+        if bit + len <= WORD {
+            self.words[index].dead |= (below(len - 1) << 1 | 1) << bit;
+        } else {
+            for at in at..at + len {
+                self.words[at / WORD].dead |= 1 << (at % WORD);
+            }
+        }
+        self.aux[at] = A::default();
+        self.touch(handle);
+    }
+
+    /// Notes that something was done to an instruction, if a run has to know.
+    #[inline]
+    fn touch(&mut self, handle: Handle) {
+        if handle.index() >= self.base {
+            let RunId(run) = self.run_of(handle);
+            self.runs[run.at()].touch();
+        }
+    }
+
+    #[inline]
     fn insert(
         &mut self,
         handle: Handle,
         patch: &Patch<'_, I::Unit>,
         chain: Chain,
     ) -> Result<Inserted, Error> {
-        if handle != self.end() || matches!(chain, Chain::Post | Chain::Body) {
+        let takes_end = matches!(chain, Chain::Fall | Chain::Pre);
+        if !(takes_end && handle == self.end()) {
             self.check_live(handle)?;
         }
+        self.reserve(handle, patch.units.len())?;
         let replaced = (chain == Chain::Body).then_some(handle);
-        let placed = self.place(patch, replaced)?;
-        let main = self.push_run(placed.start, placed.start + placed.len, handle, chain);
-        if placed.labels[0].is_some() {
-            self.hang_with_labels(main, &placed);
-        } else {
-            self.hang(main);
+        let placed = Placed { start: self.fresh(), len: to_u32(patch.units.len()), replaced };
+        let plain = self.copy_in(patch.units)?;
+        let mut labels = Labels::default();
+        if !plain || !patch.branches.is_empty() || patch.fact != Fact::Keep {
+            labels = self.finish(placed, patch)?;
         }
-        let first = replaced.unwrap_or(Handle::new(placed.start));
-        let inserted = Inserted { first, base: placed.start, units: placed.len };
-        self.settle_fact(handle, patch.fact, inserted);
+        if replaced.is_some() {
+            self.live -= to_u32(self.len_at(self.body(handle)));
+        }
+        self.live += placed.len;
+        let main = self.push_run(placed.start, self.fresh() - u32::from(labels.own_start), handle, chain);
+        if labels.end || labels.own_start {
+            self.hang_labels(main, labels);
+        }
+        self.hang(main, handle);
+        let inserted = Inserted {
+            first: replaced.unwrap_or(Handle::new(placed.start)),
+            base: placed.start,
+            units: placed.len,
+        };
+        if patch.fact != Fact::Keep {
+            self.settle_fact(handle, patch.fact, inserted);
+        }
         Ok(inserted)
     }
 
+    #[inline]
     fn check_live(&self, handle: Handle) -> Result<(), Error> {
+        let at = handle.at();
+        let unusual = |word: &super::words::Word| word.inner | word.dead | word.heads;
+        if at < self.fresh() as usize && !self.words.get(at, unusual) {
+            return Ok(());
+        }
+        self.check_unusual(handle)
+    }
+
+    #[cold]
+    fn check_unusual(&self, handle: Handle) -> Result<(), Error> {
         if !self.is_insn(handle) || handle == self.end() {
             return Err(Error::NoSuchInsn(handle));
         }
-        if self.dead.get(handle.at()) {
+        if self.words.is_dead(handle.at()) {
             return Err(Error::Deleted(handle));
         }
         Ok(())
     }
 
-    /// Copies a patch into the inserted column, or leaves everything as it was. After it, hanging the
-    /// patch somewhere cannot fail.
-    fn place(&mut self, patch: &Patch<'_, I::Unit>, replaced: Option<Handle>) -> Result<Placed, Error> {
-        if patch.units.is_empty() {
-            return Err(Error::EmptyPatch);
-        }
-        self.reserve(patch.units.len())?;
-        let before = (self.inserted.len(), self.targets.len());
-        let placed = self.fill(patch, replaced);
-        if placed.is_err() {
-            self.take_back(before);
-        }
-        placed
-    }
-
-    /// Makes room for a patch and the labels it may ask for.
+    /// Makes room for an edit of `handle` by a patch of this many units. After it, only the patch itself
+    /// can be refused.
     #[inline]
-    fn reserve(&mut self, units: usize) -> Result<(), Error> {
-        let needed = self.inserted.len() + units + MAX_LABELS;
-        if needed > self.room {
-            self.reserve_units(needed)?;
+    fn reserve(&mut self, handle: Handle, units: usize) -> Result<(), Error> {
+        if self.inserted.len() + units + MAX_LABELS > self.room {
+            self.reserve_units(units)?;
         }
-        if self.runs.len() + MAX_LABELS >= MAX_RUNS {
-            return Err(Error::TooLong { units: self.base as usize + needed });
+        if self.runs.capacity() - self.runs.len() < RUNS_OF_EDIT {
+            self.reserve_runs()?;
         }
-        if self.runs.capacity() - self.runs.len() < 1 + MAX_LABELS {
-            self.runs.try_reserve(1 + MAX_LABELS)?;
-        }
-        if self.sites.capacity() == self.sites.len() {
+        if self.block_of(handle.at()) == 0 {
+            self.add_block(handle.at())?;
+        } else if self.words.is_edited(handle.at()) {
             self.sites.try_reserve(1)?;
         }
-        self.slots.try_reserve_block()?;
         Ok(())
     }
 
     #[cold]
-    fn reserve_units(&mut self, needed: usize) -> Result<(), Error> {
+    fn reserve_units(&mut self, units: usize) -> Result<(), Error> {
+        let needed = self.inserted.len() + units + MAX_LABELS;
         let most = (Handle::MAX - self.base) as usize;
         if needed > most {
             return Err(Error::TooLong { units: self.base as usize + needed });
         }
-        let roomy = needed.max(self.room.saturating_mul(2)).max(64).min(most);
+        let roomy = needed.max(self.room.saturating_mul(2)).max(WORD).min(most);
         self.grow(roomy)?;
         Ok(())
     }
 
-    fn take_back(&mut self, (inserted, targets): (usize, usize)) {
-        let range = self.base as usize + inserted..self.base as usize + self.inserted.len();
-        self.inserted.truncate(inserted);
-        self.aux.truncate(range.start);
-        self.targets.truncate(targets);
-        self.inner.fill(range.clone(), false);
-        self.dead.fill(range.clone(), false);
-        self.branch.take_back(range, targets / I::MAX_FIELDS.max(1));
+    #[cold]
+    fn reserve_runs(&mut self) -> Result<(), Error> {
+        let runs = self.runs.len();
+        if runs + RUNS_OF_EDIT > MAX_RUNS {
+            return Err(Error::TooManyEdits { limit: MAX_RUNS });
+        }
+        let roomy = (runs * 2).clamp(BLOCK, MAX_RUNS);
+        self.runs.try_reserve_exact(roomy - runs)?;
+        Ok(())
     }
 
+    fn add_block(&mut self, at: usize) -> Result<(), Error> {
+        if self.blocks.capacity() == self.blocks.len() {
+            self.blocks.try_reserve(1)?;
+        }
+        self.blocks.push(Block::default());
+        self.words[at / WORD].blocks[at % WORD / BLOCK] = to_u32(self.blocks.len());
+        Ok(())
+    }
+
+    /// Copies the units of a patch into the inserted column, or leaves everything as it was. Says whether
+    /// they are instructions of one unit without displacement fields.
     #[inline]
-    fn fill(&mut self, patch: &Patch<'_, I::Unit>, replaced: Option<Handle>) -> Result<Placed, Error> {
-        let start = self.base as usize + self.inserted.len();
-        let len = patch.units.len();
-        self.inserted.extend_from_slice_copy(patch.units);
-        self.aux.resize(start + len, A::default());
-        let (mut at, mut over, mut branches) = (0, 0, false);
-        while at < len {
-            let marks = I::scan(&patch.units[at..], over)
-                .map_err(|unit| Error::BadPatchInsn { unit: to_u32(at + unit) })?;
-            self.inner.set_word(start + at, marks.inner);
-            branches |= marks.branch != 0;
-            over = marks.over;
-            at += WORD;
+    fn copy_in(&mut self, units: &[I::Unit]) -> Result<bool, Error> {
+        let start = self.fresh() as usize;
+        if units.len() > WORD || units.is_empty() {
+            return self.copy_long(units);
         }
-        let mut placed = Placed { start: to_u32(start), len: to_u32(len), labels: Labels::default() };
-        if let Fact::MoveTo(unit) = patch.fact
-            && !self.is_unit_start(placed.start, placed.len, unit)
-        {
-            return Err(Error::BadPatchInsn { unit });
-        }
-        if branches || !patch.branches.is_empty() {
-            self.fill_targets(patch, replaced, &mut placed)?;
-        }
-        Ok(placed)
+        let marks = I::scan(units, 0).map_err(|unit| Error::BadPatchInsn { unit: to_u32(unit) })?;
+        self.words.append(start, units.len(), &marks, self.inserted_branches());
+        extend_short(&mut self.inserted, units);
+        self.aux.resize(start + units.len(), A::default());
+        Ok(marks.inner | marks.branch == 0)
     }
 
-    /// Whether unit `unit` of the patch of `len` units at `start` begins an instruction.
-    fn is_unit_start(&self, start: u32, len: u32, unit: u32) -> bool {
-        unit < len && !self.inner.get((start + unit) as usize)
+    #[cold]
+    fn copy_long(&mut self, units: &[I::Unit]) -> Result<bool, Error> {
+        if units.is_empty() {
+            return Err(Error::EmptyPatch);
+        }
+        let start = self.fresh() as usize;
+        let (mut over, mut branches, mut plain) = (0, self.inserted_branches(), true);
+        for at in (0..units.len()).step_by(WORD) {
+            let marks = I::scan(&units[at..], over).map_err(|unit| {
+                self.words.truncate(start);
+                Error::BadPatchInsn { unit: to_u32(at + unit) }
+            })?;
+            self.words.append(start + at, WORD.min(units.len() - at), &marks, branches);
+            plain &= marks.inner | marks.branch == 0;
+            branches += marks.branch.count_ones();
+            over = marks.over;
+        }
+        self.inserted.extend_from_slice_copy(units);
+        self.aux.resize(start + units.len(), A::default());
+        Ok(plain)
+    }
+
+    /// How many branches were inserted.
+    #[inline]
+    fn inserted_branches(&self) -> u32 {
+        to_u32(self.targets.len() / I::MAX_FIELDS.max(1))
+    }
+
+    /// Looks at what not every patch has: facts that move, branches, labels. Takes the units back if the patch
+    /// is refused.
+    fn finish(&mut self, placed: Placed, patch: &Patch<'_, I::Unit>) -> Result<Labels, Error> {
+        let targets = self.targets.len();
+        let finished = self.fill_targets(placed, patch);
+        if finished.is_err() {
+            let start = placed.start as usize;
+            self.words.truncate(start);
+            self.inserted.truncate(start - self.base as usize);
+            self.aux.truncate(start);
+            self.targets.truncate(targets);
+        }
+        finished
     }
 
     /// Notes the branches of a patch and where each of them leads.
-    fn fill_targets(
-        &mut self,
-        patch: &Patch<'_, I::Unit>,
-        replaced: Option<Handle>,
-        placed: &mut Placed,
-    ) -> Result<(), Error> {
-        let mut listed = patch.branches.iter().peekable();
-        let mut unit = 0;
-        while unit < placed.len {
-            let at = Handle::new(placed.start + unit);
-            let len = to_u32(self.len_at(at));
-            let insn = &patch.units[unit as usize..(unit + len) as usize];
-            let fields = I::fields(insn);
-            if fields != 0 {
-                self.targets.try_reserve(I::MAX_FIELDS)?;
-                self.branch.push(at.at());
+    fn fill_targets(&mut self, placed: Placed, patch: &Patch<'_, I::Unit>) -> Result<Labels, Error> {
+        if let Fact::MoveTo(unit) = patch.fact
+            && !self.is_unit_start(placed, unit)
+        {
+            return Err(Error::BadPatchInsn { unit });
+        }
+        let mut labels = Labels::default();
+        let mut listed = patch.branches;
+        let (mut at, end) = (placed.start as usize, (placed.start + placed.len) as usize);
+        loop {
+            at = self.words.find(at..end, |word| word.branch);
+            if at == end {
+                break;
             }
+            let unit = to_u32(at) - placed.start;
+            let insn = &patch.units[unit as usize..][..self.words.len_at(at)];
+            let fields = I::fields(insn);
+            self.reserve_targets()?;
             for field in 0..fields {
                 let here = (unit, to_u32(field));
-                let target = match listed.next_if(|branch| (branch.unit, branch.field) == here) {
-                    Some(branch) => branch.target,
-                    None => local_target::<I>(insn, here, placed.len)?,
+                let target = match listed {
+                    [branch, rest @ ..] if (branch.unit, branch.field) == here => {
+                        listed = rest;
+                        branch.target
+                    }
+                    _ => local_target::<I>(insn, here, placed.len)?,
                 };
-                let target = self.resolve(target, here, replaced, placed)?;
+                let target = self.resolve(target, here, placed, &mut labels)?;
                 self.targets.push(Some(target));
             }
-            if fields != 0 {
-                self.targets.resize(self.targets.len() + I::MAX_FIELDS - fields, None);
+            for _ in fields..I::MAX_FIELDS {
+                self.targets.push(None);
             }
-            unit += len;
+            at += insn.len();
         }
-        match listed.next() {
-            Some(&branch) => Err(Error::BadTarget { unit: branch.unit, field: branch.field }),
-            None => Ok(()),
+        if let Some(branch) = listed.first() {
+            return Err(Error::BadTarget { unit: branch.unit, field: branch.field });
         }
+        for _ in 0..u32::from(labels.end | labels.own_start) + u32::from(labels.own_start) {
+            self.push_label();
+        }
+        Ok(labels)
     }
 
-    /// The handle that a target stands for, making the label it needs.
+    #[inline]
+    fn reserve_targets(&mut self) -> Result<(), Error> {
+        if self.targets.capacity() - self.targets.len() < I::MAX_FIELDS {
+            self.targets.try_reserve(I::MAX_FIELDS)?;
+        }
+        Ok(())
+    }
+
+    /// Whether unit `unit` of a patch begins an instruction.
+    #[inline]
+    fn is_unit_start(&self, placed: Placed, unit: u32) -> bool {
+        unit < placed.len && !self.words.is_inner((placed.start + unit) as usize)
+    }
+
+    /// The handle that a target stands for, asking for the label it needs.
+    #[inline]
     fn resolve(
-        &mut self,
+        &self,
         target: Target,
         (unit, field): (u32, u32),
-        replaced: Option<Handle>,
-        placed: &mut Placed,
+        placed: Placed,
+        labels: &mut Labels,
     ) -> Result<Handle, Error> {
         match target {
             Target::Local(0) => {
-                let Some(replaced) = replaced else { return Ok(Handle::new(placed.start)) };
+                let Some(replaced) = placed.replaced else { return Ok(Handle::new(placed.start)) };
                 if self.site(replaced).is_none_or(|site| site.pre.is_none()) {
                     return Ok(replaced);
                 }
-                Ok(self.label(placed, Label::OwnStart))
+                labels.own_start = true;
+                Ok(placed.own_start_label())
             }
-            Target::Local(to) if self.is_unit_start(placed.start, placed.len, to) => {
-                Ok(Handle::new(placed.start + to))
-            }
+            Target::Local(to) if self.is_unit_start(placed, to) => Ok(Handle::new(placed.start + to)),
             Target::Local(_) => Err(Error::LeavesPatch { unit, field }),
-            Target::End => Ok(self.label(placed, Label::End)),
+            Target::End => {
+                labels.end = true;
+                Ok(placed.end_label())
+            }
             Target::Handle(handle) if self.is_insn(handle) => Ok(handle),
             Target::Handle(handle) => Err(Error::NoSuchInsn(handle)),
-            Target::Original(at) if at <= self.original_len() && !self.inner.get(at as usize) => {
+            Target::Original(at) if at <= self.original_len() && !self.words.is_inner(at as usize) => {
                 Ok(Handle::new(at))
             }
             Target::Original(_) => Err(Error::BadTarget { unit, field }),
         }
     }
 
-    /// A label of a patch, made when the first branch asks for it.
-    fn label(&mut self, placed: &mut Placed, label: Label) -> Handle {
-        let known = placed.labels.iter().position(|&known| known == Some(label));
-        let nth = known.unwrap_or_else(|| {
-            self.dead.set(self.base as usize + self.inserted.len());
-            self.inserted.push(I::Unit::default());
-            self.aux.push(A::default());
-            let nth = usize::from(placed.labels[0].is_some());
-            placed.labels[nth] = Some(label);
-            nth
-        });
-        Handle::new(placed.start + placed.len + to_u32(nth))
+    /// Appends a unit that is dead from birth.
+    fn push_label(&mut self) {
+        let at = self.fresh() as usize;
+        self.words.append(at, 1, &Marks::default(), self.inserted_branches());
+        self.words[at / WORD].dead |= 1 << (at % WORD);
+        self.inserted.push(I::Unit::default());
+        self.aux.push(A::default());
     }
 
-    /// Hangs the run of a patch, with one for each of its labels.
-    fn hang_with_labels(&mut self, main: RunId, placed: &Placed) {
-        let Run { anchor, .. } = *self.run(main);
-        let after = match self.run(main).chain() {
-            Chain::Body => Chain::Post,
-            chain => chain,
-        };
-        let mut at = placed.start + placed.len;
-        let labels = placed.labels.map(|label| {
-            let label = label?;
-            let chain = if label == Label::OwnStart { Chain::Pre } else { after };
-            at += 1;
-            Some((label, self.push_run(at - 1, at, anchor, chain)))
-        });
-        let run_of = |wanted| labels.iter().flatten().find(|(label, _)| *label == wanted);
-        let (own_start, end) = (run_of(Label::OwnStart), run_of(Label::End));
-        // What is hung later stands nearer to the instruction.
-        let (before, behind) = if after == Chain::Post { (end, None) } else { (None, end) };
-        for &(_, run) in own_start.into_iter().chain(before) {
-            self.hang(run);
-        }
-        self.hang(main);
-        if let Some(&(_, run)) = behind {
-            self.hang(run);
+    /// Hangs the label before a patch, if it has one. Labels are touched, being dead.
+    #[cold]
+    fn hang_labels(&mut self, main: RunId, labels: Labels) {
+        self.runs[main.0.at()].touch();
+        if labels.own_start {
+            let Run { anchor, end, .. } = *self.run(main);
+            let label = self.push_run(end, end + 1, anchor, Chain::Pre);
+            self.runs[label.0.at()].touch();
+            self.hang(label, anchor);
         }
     }
 
     #[inline]
     fn push_run(&mut self, start: u32, end: u32, anchor: Handle, chain: Chain) -> RunId {
-        let id = RunId(Handle::new(to_u32(self.runs.len())));
-        self.heads.push(start as usize);
+        let id = RunId::new(to_u32(self.runs.len()));
+        self.words.set_run(id.0.index(), start as usize, end as usize);
         self.runs.push(Run::new(start, end, anchor, chain, id));
         id
     }
 
     /// Hangs a run into the site of its anchor, nearest to the instruction.
     #[inline]
-    fn hang(&mut self, id: RunId) {
-        let run = self.runs[id.0.at()];
-        let at = run.anchor.at();
-        if self.edited.get(at) {
-            self.hang_into_site(id, &run);
+    fn hang(&mut self, id: RunId, anchor: Handle) {
+        let at = anchor.at();
+        let (word, bit) = (&mut self.words[at / WORD], 1 << (at % WORD));
+        if word.edited & bit != 0 {
+            self.hang_into_site(id, anchor);
             return;
         }
-        self.slots.set(at, Slot::Lone(id.0.index()));
-        self.edited.set(at);
-        self.nested |= run.anchor.index() >= self.base;
+        word.edited |= bit;
+        self.set_slot(anchor, Slot::Lone(id));
+        self.touch(anchor);
     }
 
-    fn hang_into_site(&mut self, id: RunId, run: &Run) {
-        let at = run.anchor.at();
-        let index = match self.slots.get(at) {
+    fn hang_into_site(&mut self, id: RunId, anchor: Handle) {
+        let run = *self.run(id);
+        let index = match self.slot(anchor) {
             Slot::Site(index) => index,
             Slot::Lone(lone) => {
-                let lone = RunId(Handle::new(lone));
                 let index = to_u32(self.sites.len());
                 self.sites.push(Site::lone(lone, self.run(lone)));
-                self.slots.set(at, Slot::Site(index));
+                self.set_slot(anchor, Slot::Site(index));
                 index
             }
         };
@@ -404,15 +527,24 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     }
 
     /// Does with the fact of the edited instruction what the patch says.
-    #[inline]
     fn settle_fact(&mut self, handle: Handle, fact: Fact, inserted: Inserted) {
-        if fact == Fact::Keep {
-            return;
-        }
         let moved = core::mem::take(&mut self.aux[handle.at()]);
         if let Fact::MoveTo(unit) = fact {
             self.aux[inserted.at(unit).at()] = moved;
         }
+    }
+}
+
+/// Appends a few units to a column that has room for them: by copies of fixed width, which are several
+/// times as fast as a call that copies as little.
+#[inline]
+fn extend_short<T: Copy>(column: &mut Vec<'_, T>, units: &[T]) {
+    match *units {
+        [a] => column.push(a),
+        [a, b] => column.extend_from_slice_copy(&[a, b]),
+        [a, b, c] => column.extend_from_slice_copy(&[a, b, c]),
+        [a, b, c, d] => column.extend_from_slice_copy(&[a, b, c, d]),
+        _ => column.extend_from_slice_copy(units),
     }
 }
 

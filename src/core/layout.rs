@@ -1,0 +1,388 @@
+//! [`Layout`]: where everything goes, in the order of the list. Untouched stretches move as blocks.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::handle::to_u32;
+use super::map::NOWHERE;
+use super::site::{Chain, Run, Slot};
+use super::walk::Place;
+use super::words::{WORD, Word, below};
+use super::{Handle, Isa, Linear, List};
+
+/// What copies of fixed width may write beyond the true length, in units.
+pub(super) const SLACK: usize = 16;
+
+/// One layout under way.
+pub(super) struct Layout<'s, 'a, I: Isa, A> {
+    list: &'s List<'a, I, A>,
+    units: &'s mut [I::Unit],
+    aux: &'s mut [A],
+    /// The labels of original units, and of inserted ones.
+    original: &'s mut [u32],
+    inserted: &'s mut [u32],
+    /// Where the next unit goes.
+    new: usize,
+    own: &'s mut Vec<(u32, u32)>,
+    starts: &'s mut Vec<(u32, u32)>,
+    dead: &'s mut [u64],
+    branches: &'s mut Vec<(Handle, u32)>,
+    aliases: &'s mut Vec<(Handle, Handle)>,
+}
+
+impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
+    /// A layout of `list` into `out`, which is as long as the list will be, with slack.
+    pub(super) fn new(list: &'s List<'a, I, A>, out: &'s mut Linear<I::Unit, A>) -> Self {
+        let Linear { units, aux, map, branches, aliases } = out;
+        let (original, inserted) = map.labels.split_at_mut(list.base as usize);
+        Self {
+            list,
+            units,
+            aux,
+            original,
+            inserted,
+            new: 0,
+            own: &mut map.own,
+            starts: &mut map.starts,
+            dead: &mut map.dead,
+            branches,
+            aliases,
+        }
+    }
+
+    /// Lays everything out. Returns the length.
+    pub(super) fn run(mut self) -> usize {
+        let (list, units) = (self.list, self.list.original.len());
+        let mut at = 0;
+        for (index, word) in list.words[..=units / WORD].iter().enumerate() {
+            let mut touched = word.touched();
+            if touched == 0 {
+                continue;
+            }
+            let base = index * WORD;
+            if at > base {
+                touched &= !below(at - base);
+            }
+            while touched != 0 {
+                let bit = touched.trailing_zeros() as usize;
+                let here = base + bit;
+                if here >= units {
+                    break;
+                }
+                self.copy_original(at..here);
+                if word.edited >> bit & 1 != 0 {
+                    at = here + self.weave(here);
+                } else {
+                    let dead = (touched & !word.edited) >> bit;
+                    at = units.min(here + dead.trailing_ones() as usize);
+                    self.original[here..at].fill(to_u32(self.new));
+                }
+                touched = if at - base < WORD { touched & !below(at - base) } else { 0 };
+            }
+        }
+        self.copy_original(at..units);
+        self.weave_end();
+        self.starts.sort_unstable();
+        self.new
+    }
+
+    /// Copies a stretch of the original program that nothing was done to.
+    #[inline]
+    fn copy_original(&mut self, range: Range<usize>) {
+        let (from, len) = (range.start, range.end - range.start);
+        if len == 0 {
+            return;
+        }
+        copy(self.units, self.new, self.list.original, from, len);
+        if size_of::<A>() != 0 {
+            copy(self.aux, self.new, &self.list.aux, from, len);
+        }
+        number(self.original, from, len, to_u32(self.new));
+        self.new += len;
+    }
+
+    /// Copies inserted units that nothing was done to.
+    #[inline]
+    fn copy_inserted(&mut self, range: Range<usize>) {
+        let (at, len) = (range.start, range.end - range.start);
+        let from = at - self.list.base as usize;
+        copy(self.units, self.new, &self.list.inserted, from, len);
+        if size_of::<A>() != 0 {
+            copy(self.aux, self.new, &self.list.aux, at, len);
+        }
+        number_exactly(self.inserted, from, len, to_u32(self.new));
+        self.new += len;
+    }
+
+    /// One original instruction that was edited, and all that stands around it. Returns its length.
+    #[inline]
+    fn weave(&mut self, at: usize) -> usize {
+        let (list, anchor) = (self.list, Handle::new(to_u32(at)));
+        match list.slot(anchor) {
+            Slot::Lone(id) if !list.run(id).is_touched() => self.weave_lone(anchor, list.run(id)),
+            _ => self.weave_site(anchor),
+        }
+        let len = list.len_at(anchor);
+        if len > 1 {
+            self.label_inner_units(anchor, len);
+        }
+        len
+    }
+
+    /// What stands around the end.
+    fn weave_end(&mut self) {
+        let (list, end) = (self.list, self.list.end());
+        if list.words.is_edited(end.at()) {
+            self.weave_site(end);
+        } else {
+            self.set_label(end);
+        }
+        self.original[end.at() + 1..].fill(NOWHERE);
+    }
+
+    /// An instruction with one run that was not edited in its turn.
+    #[inline]
+    fn weave_lone(&mut self, anchor: Handle, run: &Run) {
+        let list = self.list;
+        let (start, end) = (run.start.at(), run.end as usize);
+        if run.chain() == Chain::Body && !list.words.is_dead(anchor.at()) {
+            self.set_label(anchor);
+            let new = self.new;
+            self.copy_inserted(start..end);
+            // The first instruction of the run goes by the name of the anchor, and so does its fact.
+            if size_of::<A>() != 0 {
+                self.aux[new] = list.aux[anchor.at()];
+            }
+        } else if run.chain() == Chain::Pre {
+            self.set_label(anchor);
+            self.copy_inserted(start..end);
+            self.copy_own(anchor);
+        } else {
+            self.weave_unusual(anchor, run);
+        }
+    }
+
+    fn weave_unusual(&mut self, anchor: Handle, run: &Run) {
+        let range = run.start.at()..run.end as usize;
+        match run.chain() {
+            Chain::Fall => {
+                self.starts.push((anchor.index(), to_u32(self.new)));
+                self.copy_inserted(range);
+                self.set_label(anchor);
+                self.copy_own(anchor);
+            }
+            Chain::Post => {
+                self.set_label(anchor);
+                self.copy_own(anchor);
+                self.copy_inserted(range);
+            }
+            Chain::Pre | Chain::Body => {
+                self.set_label(anchor);
+                let rest = self.skip_body(run);
+                self.copy_inserted(rest..range.end);
+            }
+        }
+    }
+
+    /// The general case.
+    fn weave_site(&mut self, anchor: Handle) {
+        let list = self.list;
+        let mut place = Place::Before(anchor);
+        self.note_start(anchor);
+        while place != Place::After(anchor) {
+            place = match place {
+                Place::Before(handle) if handle != anchor => self.weave_stretch(handle),
+                Place::Run(id) => {
+                    let run = list.run(id);
+                    let start =
+                        if run.chain() == Chain::Body { self.skip_body(run) } else { run.start.at() };
+                    if run.is_touched() {
+                        list.step(place)
+                    } else {
+                        self.copy_inserted(start..run.end as usize);
+                        Place::RunEnd(id)
+                    }
+                }
+                Place::Label(handle) => {
+                    self.set_label(handle);
+                    list.step(place)
+                }
+                Place::Own(handle) => {
+                    self.copy_own(handle);
+                    list.step(place)
+                }
+                _ => list.step(place),
+            }
+        }
+    }
+
+    /// The units of a touched run, from `handle` to the first instruction that has a site of its own. Returns
+    /// the place where that left off.
+    fn weave_stretch(&mut self, handle: Handle) -> Place {
+        let list = self.list;
+        let end = list.piece_end(handle);
+        let at = list.words.find(handle.at()..end, Word::touched);
+        self.copy_inserted(handle.at()..at);
+        if at == end {
+            return list.place_in(at, end);
+        }
+        let (anchor, len) = (Handle::new(to_u32(at)), list.words.len_at(at));
+        let from = at - list.base as usize;
+        self.inserted[from..from + len].fill(NOWHERE);
+        if !list.words.is_edited(at) {
+            self.set_label(anchor);
+            return list.place_in(at + len, end);
+        }
+        match list.slot(anchor) {
+            Slot::Lone(id) if !list.run(id).is_touched() => {
+                self.weave_lone(anchor, list.run(id));
+                list.place_in(at + len, end)
+            }
+            _ => {
+                self.note_start(anchor);
+                list.step(Place::Before(anchor))
+            }
+        }
+    }
+
+    /// The first unit of a run that replaced an instruction to be laid out among the others of its chain.
+    fn skip_body(&mut self, run: &Run) -> usize {
+        let (list, start) = (self.list, run.start);
+        let rest = list.run_start(run).at();
+        let is_own = list.is_live(run.anchor) && list.body(run.anchor) == start;
+        if !is_own {
+            let base = list.base as usize;
+            self.inserted[start.at() - base..rest - base].fill(NOWHERE);
+        }
+        rest
+    }
+
+    /// An instruction that has a site: its own units or those that replaced it, if it is live.
+    fn copy_own(&mut self, handle: Handle) {
+        let list = self.list;
+        if list.words.is_dead(handle.at()) {
+            return;
+        }
+        let (body, new) = (list.body(handle), self.new);
+        let units = list.units(body);
+        let len = units.len();
+        self.units[new..new + len].copy_from_slice(units);
+        self.aux[new] = list.aux[handle.at()];
+        self.aux[new + 1..new + len].fill(A::default());
+        self.new += len;
+        let new = to_u32(new);
+        if body != handle {
+            number_exactly(self.inserted, (body.index() - list.base) as usize, len, new);
+        } else if list.words.get(handle.at(), |word| word.branch) {
+            self.branches.push((handle, new));
+        }
+        if handle.index() < list.base {
+            if body == handle {
+                number_exactly(self.original, handle.at() + 1, len - 1, new + 1);
+            }
+            if self.original[handle.at()] != new {
+                self.own.push((handle.index(), new));
+            }
+        }
+    }
+
+    /// A branch to `handle` lands here, or on the label of the first instruction prepended to it.
+    #[inline]
+    fn set_label(&mut self, handle: Handle) {
+        let new = to_u32(self.new);
+        match handle.index().checked_sub(self.list.base) {
+            None => self.original[handle.at()] = new,
+            Some(at) => self.inserted[at as usize] = new,
+        }
+    }
+
+    /// Notes what makes an instruction begin elsewhere than at its label: code before the label, or before
+    /// that of the first instruction prepended to it, with which its own coincides.
+    fn note_start(&mut self, handle: Handle) {
+        let list = self.list;
+        let Some(site) = list.site(handle) else { return };
+        let alias = site.pre.and_then(|last| {
+            let first = list.run(list.run(last).next()).start;
+            list.words.is_edited(first.at()).then_some(first)
+        });
+        self.aliases.extend(alias.map(|first| (handle, first)));
+        if site.fall.is_some() || alias.is_some() {
+            self.starts.push((handle.index(), to_u32(self.new)));
+        }
+    }
+
+    /// Labels the units after the first of an original instruction that was replaced or deleted: they are gone.
+    #[cold]
+    fn label_inner_units(&mut self, anchor: Handle, len: usize) {
+        let list = self.list;
+        if list.is_live(anchor) && list.body(anchor) == anchor {
+            return;
+        }
+        self.original[anchor.at() + 1..anchor.at() + len].fill(to_u32(self.new));
+        for at in anchor.at() + 1..anchor.at() + len {
+            self.dead[at / WORD] |= 1 << (at % WORD);
+        }
+    }
+}
+
+/// Copies `len` values from `start` on to `at` and on: a few by a copy of fixed width, which is several times
+/// as fast as a call that copies as little.
+#[inline]
+fn copy<T: Copy>(to: &mut [T], at: usize, from: &[T], start: usize, len: usize) {
+    let copied = match len {
+        0..=4 => copy_chunk::<T, 4>(to, at, from, start),
+        5..=8 => copy_chunk::<T, 8>(to, at, from, start),
+        9..=SLACK => copy_chunk::<T, SLACK>(to, at, from, start),
+        _ => false,
+    };
+    if !copied {
+        to[at..at + len].copy_from_slice(&from[start..start + len]);
+    }
+}
+
+/// Copies `N` values, if both sides have as many.
+#[inline]
+fn copy_chunk<T: Copy, const N: usize>(to: &mut [T], at: usize, from: &[T], start: usize) -> bool {
+    let to = to.get_mut(at..).and_then(|to| to.first_chunk_mut::<N>());
+    let from = from.get(start..).and_then(|from| from.first_chunk::<N>());
+    match (to, from) {
+        (Some(to), Some(from)) => {
+            *to = *from;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Labels that are written at once.
+const LANES: usize = 8;
+
+/// Makes `len` labels from `at` on `new` and what follows. May write into those behind them.
+#[inline]
+fn number(labels: &mut [u32], at: usize, len: usize, mut new: u32) {
+    let Some(padded) = labels.get_mut(at..at + len.next_multiple_of(LANES)) else {
+        return number_exactly(labels, at, len, new);
+    };
+    for lanes in padded.chunks_exact_mut(LANES) {
+        for (label, lane) in lanes.iter_mut().zip(0..) {
+            *label = new.wrapping_add(lane);
+        }
+        new = new.wrapping_add(8);
+    }
+}
+
+/// As [`number`], and writes no other labels.
+#[inline]
+fn number_exactly(labels: &mut [u32], at: usize, len: usize, new: u32) {
+    let labels = &mut labels[at..at + len];
+    match labels {
+        [a] => *a = new,
+        [a, b] => (*a, *b) = (new, new + 1),
+        [a, b, c] => (*a, *b, *c) = (new, new + 1, new + 2),
+        _ => {
+            for (label, new) in labels.iter_mut().zip(new..) {
+                *label = new;
+            }
+        }
+    }
+}

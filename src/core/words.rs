@@ -1,0 +1,218 @@
+//! [`Words`]: what is known of each unit, a cache line for every 64 of them.
+
+use core::ops::{Deref, DerefMut, Range};
+
+use bumpalo::Bump;
+use bumpalo::collections::{CollectionAllocErr, Vec};
+
+use super::Marks;
+use super::site::BLOCK;
+
+/// Units of a word.
+pub(super) const WORD: usize = Marks::UNITS;
+
+/// 64 units: a bit each in every column, the first one lowest.
+#[derive(Clone, Copy, Default, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Word {
+    /// Not the first unit of its instruction.
+    pub(super) inner: u64,
+    /// First unit of an instruction with a displacement field.
+    pub(super) branch: u64,
+    /// Deleted.
+    pub(super) dead: u64,
+    /// Something stands around it, or in its place.
+    pub(super) edited: u64,
+    /// First unit of a run.
+    pub(super) heads: u64,
+    /// Of inserted units: runs that start before these.
+    pub(super) runs: u32,
+    /// Of inserted units: branches before these.
+    pub(super) branches: u32,
+    /// For each block of slots one more than its index, or 0.
+    pub(super) blocks: [u32; WORD / BLOCK],
+}
+
+const _: () = assert!(size_of::<Word>() == 64);
+
+impl Word {
+    /// Units that are not as they were.
+    #[inline]
+    pub(super) const fn touched(&self) -> u64 {
+        self.edited | self.dead
+    }
+
+    /// Instructions that are as they were.
+    #[inline]
+    pub(super) const fn plain(&self) -> u64 {
+        !(self.edited | self.dead | self.inner)
+    }
+}
+
+/// The bits below `bit`, which is less than 64.
+#[inline]
+pub(super) const fn below(bit: usize) -> u64 {
+    (1 << bit) - 1
+}
+
+/// The words of a list, by handle index.
+pub(super) struct Words<'a> {
+    words: Vec<'a, Word>,
+}
+
+impl<'a> Words<'a> {
+    pub(super) fn new_in(bump: &'a Bump) -> Self {
+        Self { words: Vec::new_in(bump) }
+    }
+
+    /// Makes room for units below `len`.
+    pub(super) fn try_reserve(&mut self, len: usize) -> Result<(), CollectionAllocErr> {
+        self.words.try_reserve_exact(len.div_ceil(WORD) - self.words.len())
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, word: Word) {
+        self.words.push(word);
+    }
+
+    /// Appends `len` units from `at` on, at most a word of them, with `branches` branches before them.
+    #[inline]
+    pub(super) fn append(&mut self, at: usize, len: usize, marks: &Marks, branches: u32) {
+        let (index, bit) = (at / WORD, at % WORD);
+        if bit == 0 {
+            self.push(Word { branches, ..Word::default() });
+        }
+        if marks.inner | marks.branch != 0 {
+            let word = &mut self.words[index];
+            word.inner |= marks.inner << bit;
+            word.branch |= marks.branch << bit;
+        }
+        if bit + len > WORD {
+            let split = |bits: u64| bits >> (WORD - bit);
+            let branches = branches + (marks.branch & below(WORD - bit)).count_ones();
+            self.push(Word {
+                inner: split(marks.inner),
+                branch: split(marks.branch),
+                branches,
+                ..Word::default()
+            });
+        }
+    }
+
+    /// Forgets units from `len` on, nothing of which was edited or deleted.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.words.truncate(len.div_ceil(WORD));
+        if len % WORD != 0
+            && let Some(word) = self.words.last_mut()
+        {
+            let kept = below(len % WORD);
+            word.inner &= kept;
+            word.branch &= kept;
+            word.dead &= kept;
+        }
+    }
+
+    /// The bit at `at` of a column; `false` if there is no such unit.
+    #[inline]
+    pub(super) fn get(&self, at: usize, column: impl Fn(&Word) -> u64) -> bool {
+        self.words.get(at / WORD).is_some_and(|word| column(word) >> (at % WORD) & 1 != 0)
+    }
+
+    #[inline]
+    pub(super) fn is_inner(&self, at: usize) -> bool {
+        self.get(at, |word| word.inner)
+    }
+
+    #[inline]
+    pub(super) fn is_dead(&self, at: usize) -> bool {
+        self.get(at, |word| word.dead)
+    }
+
+    #[inline]
+    pub(super) fn is_edited(&self, at: usize) -> bool {
+        self.get(at, |word| word.edited)
+    }
+
+    /// The first of `range` with a bit in a column, or its end.
+    #[inline]
+    pub(super) fn find(&self, range: Range<usize>, column: impl Fn(&Word) -> u64) -> usize {
+        let mut from = range.start;
+        while from < range.end {
+            let bits = column(&self.words[from / WORD]) >> (from % WORD);
+            if bits != 0 {
+                return range.end.min(from + bits.trailing_zeros() as usize);
+            }
+            from = (from / WORD + 1) * WORD;
+        }
+        range.end
+    }
+
+    /// How many units the instruction at `at` has; the end has one.
+    #[inline]
+    pub(super) fn len_at(&self, at: usize) -> usize {
+        let (index, bit) = (at / WORD, at % WORD);
+        let len = 1 + (self.words[index].inner >> bit >> 1).trailing_ones() as usize;
+        if bit + len < WORD { len } else { self.len_across(at, WORD - bit) }
+    }
+
+    /// The same, if the first `len` units reach to the end of a word.
+    #[cold]
+    fn len_across(&self, at: usize, mut len: usize) -> usize {
+        while self.is_inner(at + len) {
+            len += 1;
+        }
+        len
+    }
+
+    /// The number of the run that the inserted unit at `at` belongs to.
+    #[inline]
+    pub(super) fn run_of(&self, at: usize) -> u32 {
+        let word = &self.words[at / WORD];
+        let heads = word.heads & (below(at % WORD) << 1 | 1);
+        word.runs + heads.count_ones() - 1
+    }
+
+    /// How many inserted branches there are before the inserted unit at `at`.
+    #[inline]
+    pub(super) fn branches_before(&self, at: usize) -> u32 {
+        let word = &self.words[at / WORD];
+        word.branches + (word.branch & below(at % WORD)).count_ones()
+    }
+
+    /// Notes that run `id` takes the units from `start` to `end`.
+    #[inline]
+    pub(super) fn set_run(&mut self, id: u32, start: usize, end: usize) {
+        let (first, last) = (start / WORD, (end - 1) / WORD);
+        self.words[first].heads |= 1 << (start % WORD);
+        if start.is_multiple_of(WORD) {
+            self.words[first].runs = id;
+        }
+        for word in first + 1..=last {
+            self.words[word].runs = id + 1;
+        }
+    }
+}
+
+impl Deref for Words<'_> {
+    type Target = [Word];
+
+    fn deref(&self) -> &[Word] {
+        &self.words
+    }
+}
+
+impl DerefMut for Words<'_> {
+    fn deref_mut(&mut self) -> &mut [Word] {
+        &mut self.words
+    }
+}
+
+/// The ones of a word whose first unit is at `base`, ascending.
+#[inline]
+pub(super) fn ones(mut bits: u64, base: usize) -> impl Iterator<Item = usize> {
+    core::iter::from_fn(move || {
+        let first = bits;
+        bits &= bits.wrapping_sub(1);
+        (first != 0).then(|| base + first.trailing_zeros() as usize)
+    })
+}
