@@ -69,39 +69,32 @@ impl<I: Isa, A> List<'_, I, A> {
         self.words.get(at, |word| word.branch)
     }
 
-    fn is_head(&self, at: usize) -> bool {
-        self.words.get(at, |word| word.heads)
-    }
-
     fn check_columns(&self) -> Result<(), Broken> {
         let len = self.len();
         ensure(self.aux.len() == len && self.words.len() == len.div_ceil(WORD), 1, len)?;
         for at in len..len.next_multiple_of(WORD) {
-            ensure(!self.words.get(at, |word| word.touched() | word.inner | word.branch | word.heads), 1, at)?;
+            ensure(!self.words.get(at, |word| word.touched() | word.inner | word.branch), 1, at)?;
         }
         Ok(())
     }
 
     /// Runs follow one another and divide into instructions.
     fn check_runs(&self) -> Result<(), Broken> {
-        let (mut ended, mut heads) = (self.base, 0);
+        let mut ended = self.base;
         for (id, run) in self.runs.iter().enumerate() {
             let (start, end) = (run.start.index(), run.end);
             ensure(ended == start && start < end && end as usize <= self.len(), 3, id)?;
             let whole = !self.words.is_inner(start as usize) && !self.words.is_inner(end as usize);
-            ensure(whole && self.is_head(start as usize), 3, id)?;
+            ensure(whole, 3, id)?;
             for at in start..end {
-                ensure(self.words.run_of(at as usize) == to_u32(id), 3, id)?;
+                ensure(self.run_of(Handle::new(at)).0.at() == id, 3, id)?;
             }
             let touched = self.words.find(start as usize..end as usize, super::words::Word::touched);
             ensure(run.is_touched() == (touched < end as usize), 3, id)?;
             ensure(run.anchor < run.start && !self.words.is_inner(run.anchor.at()), 5, id)?;
             ended = end;
         }
-        for at in 0..self.len() {
-            heads += usize::from(self.is_head(at));
-        }
-        ensure(heads == self.runs.len() && ended as usize == self.len(), 3, heads)
+        ensure(ended as usize == self.len(), 3, self.runs.len())
     }
 
     /// `inner` and `branch` say what the instruction set does.
@@ -152,8 +145,15 @@ impl<I: Isa, A> List<'_, I, A> {
         for at in (0..self.len()).filter(|&at| self.words.is_edited(at)) {
             let handle = Handle::new(to_u32(at));
             ensure(self.is_insn(handle), 4, at)?;
-            let block = self.block_of(at);
-            ensure(block != 0 && block as usize <= self.blocks.len(), 4, at)?;
+            let word = &self.words[at / WORD];
+            if word.block == 0 {
+                let runs = word.next_run.checked_sub(word.first_run);
+                ensure(runs == Some(word.edited.count_ones()), 4, at)?;
+                let bodies = (word.first_run..word.next_run)
+                    .map(|run| &self.runs[run as usize])
+                    .all(|run| run.chain() == Chain::Body && !run.is_touched());
+                ensure(word.bodies == bodies, 4, at)?;
+            }
             if let Slot::Site(site) = self.slot(handle) {
                 ensure(named.get(site as usize) == Some(&false), 4, at)?;
                 named[site as usize] = true;

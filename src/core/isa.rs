@@ -46,6 +46,14 @@ pub trait Isa: Sized {
         false
     }
 
+    /// Whether each of `units` is an instruction by itself, and has no displacement field. It is asked about
+    /// short patches, and may say `false` where it cannot tell quickly.
+    #[inline]
+    fn is_plain(units: &[Self::Unit]) -> bool {
+        _ = units;
+        false
+    }
+
     /// Marks the first 64 units of `units`, the first `over` of which belong to an instruction that
     /// began before them.
     ///

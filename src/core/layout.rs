@@ -63,6 +63,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
             if at > base {
                 touched &= !below(at - base);
             }
+            let bodies = if word.bodies { word.edited & !word.dead } else { 0 };
             while touched != 0 {
                 let bit = touched.trailing_zeros() as usize;
                 let here = base + bit;
@@ -70,7 +71,9 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                     break;
                 }
                 self.copy_original(at..here);
-                if word.edited >> bit & 1 != 0 {
+                if bodies >> bit & 1 != 0 {
+                    at = self.weave_bodies(word, here, (bodies >> bit).trailing_ones() as usize);
+                } else if word.edited >> bit & 1 != 0 {
                     at = here + self.weave(here);
                 } else {
                     let dead = (touched & !word.edited) >> bit;
@@ -112,6 +115,33 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         }
         number_exactly(self.inserted, from, len, to_u32(self.new));
         self.new += len;
+    }
+
+    /// Instructions from `at` on that were replaced in order, one after the other: what replaced them is one
+    /// stretch. Returns where the next one is.
+    #[inline]
+    fn weave_bodies(&mut self, word: &Word, at: usize, count: usize) -> usize {
+        let list = self.list;
+        let first = word.run_in_order(at % WORD) as usize;
+        let runs = &list.runs[first..first + count];
+        let (start, end) = (runs[0].start.index(), runs[count - 1].end);
+        let shift = to_u32(self.new).wrapping_sub(start);
+        for (label, run) in self.original[at..at + count].iter_mut().zip(runs) {
+            *label = run.start.index().wrapping_add(shift);
+        }
+        // The first instruction of each goes by the name of the one it replaced, and so does its fact.
+        self.copy_inserted(start as usize..end as usize);
+        if size_of::<A>() != 0 {
+            for (at, run) in (at..at + count).zip(runs) {
+                self.aux[run.start.index().wrapping_add(shift) as usize] = list.aux[at];
+            }
+        }
+        let last = Handle::new(to_u32(at + count - 1));
+        let len = list.len_at(last);
+        if len > 1 {
+            self.label_inner_units(last, len);
+        }
+        at + count - 1 + len
     }
 
     /// One original instruction that was edited, and all that stands around it. Returns its length.

@@ -10,11 +10,12 @@
 //! 2. `dead` covers whole instructions. The end, and the labels that patches ask for, are dead from
 //!    birth: a branch to them lands on what follows. `live` counts the units that are laid out.
 //! 3. A run is a range of inserted units, made of whole instructions. Runs follow one another in the
-//!    inserted column without gaps. `heads` is set for the first unit of each, and a word counts the runs
-//!    and branches before it. A run is touched if any of its units was edited or deleted.
+//!    inserted column without gaps. A word of inserted units names the run of its first unit, and counts the
+//!    branches before it. A run is touched if any of its units was edited or deleted.
 //! 4. `edited` is set where a slot says what stands around an instruction: a lone run, or a site with up
 //!    to three chains of runs. It comes in this order: `fall` runs, `pre` runs, the instruction or the body
-//!    that replaced it, `post` runs.
+//!    that replaced it, `post` runs. The slots of a word are in a block, or, without one, its edited units
+//!    have the runs from `first_run` to `next_run`, one each, in their order.
 //! 5. A chain is a ring that its site names by the last run. Each run hangs in one chain of one anchor.
 //! 6. A run of kind [`Chain::Body`] hangs among the `post` runs, and its first instruction is the
 //!    replacement of the anchor, if the site says so. Its units are no handle: the anchor is its name.
@@ -24,7 +25,7 @@ use bumpalo::collections::{CollectionAllocErr, Vec};
 
 use super::arena::Usage;
 use super::handle::to_u32;
-use super::site::{BLOCK, Block, Chain, Run, RunId, Site, Slot};
+use super::site::{Block, Chain, Run, RunId, Site, Slot};
 use super::words::{WORD, Word, Words, below, ones};
 use super::{Arena, Error, Handle, Isa};
 
@@ -60,6 +61,8 @@ pub struct List<'a, I: Isa, A = ()> {
     pub(super) sites: Vec<'a, Site>,
     pub(super) runs: Vec<'a, Run>,
     pub(super) targets: Vec<'a, Option<Handle>>,
+    /// Plain patches that all columns have room for.
+    pub(super) quick: usize,
 }
 
 impl<'a, I: Isa> List<'a, I> {
@@ -106,6 +109,7 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
             sites: Vec::new_in(bump),
             runs: Vec::new_in(bump),
             targets: Vec::new_in(bump),
+            quick: 0,
         };
         let expected = arena.expected();
         list.grow(expected.inserted)?;
@@ -259,7 +263,8 @@ impl<I: Isa, A> List<'_, I, A> {
 
     /// Whether the inserted unit begins the body of a replacement.
     fn is_body(&self, at: Handle) -> bool {
-        self.words.get(at.at(), |word| word.heads) && self.run(self.run_of(at)).chain() == Chain::Body
+        let run = self.run(self.run_of(at));
+        run.start == at && run.chain() == Chain::Body
     }
 
     /// Where the units of an instruction stand: at its own index, or where its replacement does.
@@ -297,20 +302,11 @@ impl<I: Isa, A> List<'_, I, A> {
     /// The slot of an edited instruction.
     #[inline]
     pub(super) fn slot(&self, handle: Handle) -> Slot {
-        let (at, block) = (handle.at(), self.block_of(handle.at()));
-        self.blocks[block as usize - 1][at % BLOCK].unpack()
-    }
-
-    #[inline]
-    pub(super) fn set_slot(&mut self, handle: Handle, slot: Slot) {
-        let (at, block) = (handle.at(), self.block_of(handle.at()));
-        self.blocks[block as usize - 1][at % BLOCK] = slot.pack();
-    }
-
-    /// One more than the index of the block with the slot of the unit at `at`, or 0.
-    #[inline]
-    pub(super) fn block_of(&self, at: usize) -> u32 {
-        self.words[at / WORD].blocks[at % WORD / BLOCK]
+        let (word, bit) = (&self.words[handle.at() / WORD], handle.at() % WORD);
+        match word.block.checked_sub(1) {
+            None => Slot::Lone(RunId::new(word.run_in_order(bit))),
+            Some(block) => self.blocks[block as usize][bit].unpack(),
+        }
     }
 
     #[inline]
@@ -330,7 +326,9 @@ impl<I: Isa, A> List<'_, I, A> {
     /// The run that the inserted unit at `at` belongs to.
     #[inline]
     pub(super) fn run_of(&self, at: Handle) -> RunId {
-        RunId::new(self.words.run_of(at.at()))
+        let first = self.words[at.at() / WORD].run;
+        let here = &self.runs[first as usize..self.runs.len().min(first as usize + WORD)];
+        RunId::new(first + to_u32(here.partition_point(|run| run.end <= at.index())))
     }
 
     /// The index that the next inserted unit will have.

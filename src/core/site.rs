@@ -1,6 +1,7 @@
 //! [`Run`], [`Site`] and [`Slot`]: what stands around an edited instruction.
 
 use super::Handle;
+use super::words::WORD;
 
 /// Where a run hangs in the site of its anchor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,12 +141,8 @@ pub(super) enum Slot {
 #[derive(Clone, Copy, Default)]
 pub(super) struct PackedSlot(u32);
 
-/// Slots of a block. Blocks come into being with the first edit in them, so that a few edits to a
-/// large program cost little memory.
-pub(super) const BLOCK: usize = 16;
-
-/// The slots of as many units.
-pub(super) type Block = [PackedSlot; BLOCK];
+/// The slots of the units of a word. They come into being when units are not edited in order, or twice.
+pub(super) type Block = [PackedSlot; WORD];
 
 impl Slot {
     #[inline]

@@ -6,7 +6,6 @@ use bumpalo::Bump;
 use bumpalo::collections::{CollectionAllocErr, Vec};
 
 use super::Marks;
-use super::site::BLOCK;
 
 /// Units of a word.
 pub(super) const WORD: usize = Marks::UNITS;
@@ -23,14 +22,17 @@ pub(super) struct Word {
     pub(super) dead: u64,
     /// Something stands around it, or in its place.
     pub(super) edited: u64,
-    /// First unit of a run.
-    pub(super) heads: u64,
-    /// Of inserted units: runs that start before these.
-    pub(super) runs: u32,
+    /// Of inserted units: the run that the first of them belongs to.
+    pub(super) run: u32,
     /// Of inserted units: branches before these.
     pub(super) branches: u32,
-    /// For each block of slots one more than its index, or 0.
-    pub(super) blocks: [u32; WORD / BLOCK],
+    /// One more than the index of the block with the slots of these units; 0 if they are edited in order.
+    pub(super) block: u32,
+    /// If they are edited in order: the run of the first edited one, and one past that of the last.
+    pub(super) first_run: u32,
+    pub(super) next_run: u32,
+    /// If they are edited in order: whether all those runs are bodies, and untouched.
+    pub(super) bodies: bool,
 }
 
 const _: () = assert!(size_of::<Word>() == 64);
@@ -40,6 +42,28 @@ impl Word {
     #[inline]
     pub(super) const fn touched(&self) -> u64 {
         self.edited | self.dead
+    }
+
+    /// The run of the unit at `bit`, if these are edited in order and that one is.
+    #[inline]
+    pub(super) const fn run_in_order(&self, bit: usize) -> u32 {
+        self.first_run + (self.edited & below(bit)).count_ones()
+    }
+
+    /// Hangs run `id` at the unit at `bit`, if these remain edited in order.
+    #[inline]
+    pub(super) const fn edit_in_order(&mut self, bit: usize, id: u32, is_body: bool) -> bool {
+        if self.edited == 0 && self.block == 0 {
+            self.first_run = id;
+            self.bodies = is_body;
+        } else if self.next_run == id && self.edited >> bit == 0 && self.block == 0 {
+            self.bodies &= is_body;
+        } else {
+            return false;
+        }
+        self.edited |= 1 << bit;
+        self.next_run = id + 1;
+        true
     }
 
     /// Instructions that are as they were.
@@ -75,12 +99,12 @@ impl<'a> Words<'a> {
         self.words.push(word);
     }
 
-    /// Appends `len` units from `at` on, at most a word of them, with `branches` branches before them.
+    /// Appends `len` units of run `run` from `at` on, at most a word of them, with `branches` branches before them.
     #[inline]
-    pub(super) fn append(&mut self, at: usize, len: usize, marks: &Marks, branches: u32) {
+    pub(super) fn append(&mut self, at: usize, len: usize, marks: &Marks, run: u32, branches: u32) {
         let (index, bit) = (at / WORD, at % WORD);
         if bit == 0 {
-            self.push(Word { branches, ..Word::default() });
+            self.push(Word { run, branches, ..Word::default() });
         }
         if marks.inner | marks.branch != 0 {
             let word = &mut self.words[index];
@@ -90,12 +114,8 @@ impl<'a> Words<'a> {
         if bit + len > WORD {
             let split = |bits: u64| bits >> (WORD - bit);
             let branches = branches + (marks.branch & below(WORD - bit)).count_ones();
-            self.push(Word {
-                inner: split(marks.inner),
-                branch: split(marks.branch),
-                branches,
-                ..Word::default()
-            });
+            let (inner, branch) = (split(marks.inner), split(marks.branch));
+            self.push(Word { inner, branch, run, branches, ..Word::default() });
         }
     }
 
@@ -164,32 +184,11 @@ impl<'a> Words<'a> {
         len
     }
 
-    /// The number of the run that the inserted unit at `at` belongs to.
-    #[inline]
-    pub(super) fn run_of(&self, at: usize) -> u32 {
-        let word = &self.words[at / WORD];
-        let heads = word.heads & (below(at % WORD) << 1 | 1);
-        word.runs + heads.count_ones() - 1
-    }
-
     /// How many inserted branches there are before the inserted unit at `at`.
     #[inline]
     pub(super) fn branches_before(&self, at: usize) -> u32 {
         let word = &self.words[at / WORD];
         word.branches + (word.branch & below(at % WORD)).count_ones()
-    }
-
-    /// Notes that run `id` takes the units from `start` to `end`.
-    #[inline]
-    pub(super) fn set_run(&mut self, id: u32, start: usize, end: usize) {
-        let (first, last) = (start / WORD, (end - 1) / WORD);
-        self.words[first].heads |= 1 << (start % WORD);
-        if start.is_multiple_of(WORD) {
-            self.words[first].runs = id;
-        }
-        for word in first + 1..=last {
-            self.words[word].runs = id + 1;
-        }
     }
 }
 
