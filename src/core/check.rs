@@ -66,14 +66,14 @@ impl<I: Isa, A> List<'_, I, A> {
     }
 
     fn is_branch(&self, at: usize) -> bool {
-        self.words.get(at, |word| word.branch)
+        self.words.has(at, |word| word.branch)
     }
 
     fn check_columns(&self) -> Result<(), Broken> {
         let len = self.len();
-        ensure(self.aux.len() == len && self.words.len() == len.div_ceil(WORD), 1, len)?;
+        ensure(self.aux.fit(len) && self.words.len() == len.div_ceil(WORD), 1, len)?;
         for at in len..len.next_multiple_of(WORD) {
-            ensure(!self.words.get(at, |word| word.touched() | word.inner | word.branch), 1, at)?;
+            ensure(!self.words.has(at, |word| word.touched() | word.inner | word.branch), 1, at)?;
         }
         Ok(())
     }

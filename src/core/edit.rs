@@ -2,19 +2,18 @@
 
 use core::ops::Range;
 
-use bumpalo::collections::Vec;
-
 use super::handle::to_u32;
 use super::list::{MAX_LABELS, RUNS_OF_EDIT};
+use super::room::extend_short;
 use super::site::{Block, Chain, MAX_RUNS, PackedSlot, Run, RunId, Site, Slot};
 use super::words::{WORD, below, ones};
-use super::{Error, Fact, Handle, Inserted, Isa, List, Marks, Patch, Target};
+use super::{Branch, Error, Fact, Handle, Inserted, Isa, List, Marks, Patch, Target};
 
 /// The first growth makes room for this many runs.
 const LEAST_RUNS: usize = 16;
 
-/// The most units of a plain patch.
-const PLAIN: usize = 4;
+/// The most units of a short patch.
+const SHORT: usize = 4;
 
 /// The units, dead from birth, that branches of a patch asked for to lead to.
 #[derive(Clone, Copy, Default)]
@@ -166,7 +165,9 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             if edited == 0 {
                 self.live -= (!word.dead & mask).count_ones();
                 word.dead |= mask;
-                self.aux[at..at + here].fill(A::default());
+                if let Some(facts) = self.aux.sized_mut() {
+                    facts[at..at + here].fill(A::default());
+                }
             } else {
                 for at in ones(word.plain() & mask | edited, index * WORD) {
                     self.kill(Handle::new(to_u32(at)));
@@ -216,61 +217,115 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         patch: &Patch<'_, I::Unit>,
         chain: Chain,
     ) -> Result<Inserted, Error> {
-        if patch.branches.is_empty() && patch.fact == Fact::Keep {
-            let inserted = match *patch.units {
-                [a] => self.insert_plain(handle, &[a], chain),
-                [a, b] => self.insert_plain(handle, &[a, b], chain),
-                [a, b, c] => self.insert_plain(handle, &[a, b, c], chain),
-                [a, b, c, d] => self.insert_plain(handle, &[a, b, c, d], chain),
-                _ => None,
-            };
-            if let Some(inserted) = inserted {
-                return Ok(inserted);
-            }
+        let inserted = match *patch.units {
+            [a] => self.insert_short(handle, &[a], patch, chain),
+            [a, b] => self.insert_short(handle, &[a, b], patch, chain),
+            [a, b, c] => self.insert_short(handle, &[a, b, c], patch, chain),
+            [a, b, c, d] => self.insert_short(handle, &[a, b, c, d], patch, chain),
+            _ => None,
+        };
+        match inserted {
+            Some(inserted) => Ok(inserted),
+            None => self.insert_any(handle, patch, chain),
         }
-        self.insert_any(handle, patch, chain)
     }
 
-    /// The usual edit, in a quarter of the instructions that [`insert_any`](Self::insert_any) takes, which does
-    /// the same: a few units without branches, the first edit of an instruction of one unit, edits in order
-    /// and room for them.
+    /// The usual edit, in a fifth of the instructions of [`insert_any`](Self::insert_any), which does the same for
+    /// all others: a few instructions of one unit, in the place of or around another one of one unit; the first edit
+    /// of that one, and in order; no labels; and room for all of it.
     #[inline]
-    fn insert_plain<const N: usize>(
+    fn insert_short<const N: usize>(
         &mut self,
         handle: Handle,
         units: &[I::Unit; N],
+        patch: &Patch<'_, I::Unit>,
         chain: Chain,
     ) -> Option<Inserted> {
         let (at, bit) = (handle.at(), handle.at() % WORD);
-        let word = self.words.get_mut(at / WORD)?;
-        // The word of the end is not for this path, so that only what is live counts.
+        let word = self.words.get(at / WORD)?;
+        // Whether the next unit is inner could be in the next word.
         let unusual = (word.inner >> bit & 3) | (word.dead >> bit & 1) | u64::from(bit == WORD - 1);
-        if unusual != 0 || at >= self.base as usize || self.quick == 0 || !I::is_plain(units) {
+        let id = to_u32(self.runs.len());
+        if unusual != 0 || self.quick == 0 || !word.stays_in_order(bit, id) {
             return None;
         }
-        let id = self.runs.len();
-        if !word.edit_in_order(bit, to_u32(id), chain == Chain::Body) {
+        let outer = if at < self.base as usize { None } else { Some(self.run_around(handle)?) };
+        if !matches!(patch.fact, Fact::Keep) && !fact_fits::<N>(patch.fact) {
             return None;
         }
+        let start = self.fresh();
+        let plain = patch.branches.is_empty() && I::is_plain(units);
+        let branch = if plain { 0 } else { self.branches_of_short(start, patch)? };
         self.quick -= 1;
-        let start = self.inserted.len();
-        let base = self.base + to_u32(start);
-        if start % WORD + N > WORD || start % WORD == 0 {
-            self.append_words(base, N, to_u32(id));
+        if start as usize % WORD + N > WORD || start as usize % WORD == 0 || branch != 0 {
+            self.append_words(start, N, branch, id);
         }
-        self.inserted.extend_from_slice_copy(units);
-        self.aux.resize(base as usize + N, A::default());
-        self.runs.push(Run::new(base, base + to_u32(N), handle, chain, RunId::new(to_u32(id))));
-        let replaced = chain == Chain::Body;
-        self.live += to_u32(N) - u32::from(replaced);
-        let first = if replaced { handle } else { Handle::new(base) };
-        Some(Inserted { first, base, units: to_u32(N) })
+        extend_short(&mut self.inserted, units);
+        self.aux.extend::<N>();
+        let run = Run::new(start, start + to_u32(N), handle, chain, RunId::new(id));
+        extend_short(&mut self.runs, &[run]);
+        let replaces = chain == Chain::Body;
+        self.words[at / WORD].edit_in_order(bit, id, replaces);
+        self.live += to_u32(N) - u32::from(replaces);
+        if let Some(outer) = outer {
+            self.touch_run(outer);
+        }
+        let first = if replaces { handle } else { Handle::new(start) };
+        let inserted = Inserted { first, base: start, units: to_u32(N) };
+        if patch.fact != Fact::Keep {
+            self.settle_fact(handle, patch.fact, inserted);
+        }
+        Some(inserted)
     }
 
-    #[cold]
-    fn append_words(&mut self, at: u32, len: usize, run: u32) {
-        let branches = self.inserted_branches();
-        self.words.append(at as usize, len, &Marks::default(), run, branches);
+    /// The run that an inserted instruction is in, unless the handle names none.
+    #[inline]
+    fn run_around(&self, handle: Handle) -> Option<RunId> {
+        let id = self.run_of(handle);
+        let run = self.runs.get(id.0.at())?;
+        (run.start != handle || run.chain() != Chain::Body).then_some(id)
+    }
+
+    /// Notes where the branches of a short patch at `start` lead. Returns which units they are; `None`, with nothing
+    /// noted, if there is anything unusual.
+    fn branches_of_short(&mut self, start: u32, patch: &Patch<'_, I::Unit>) -> Option<u64> {
+        let marks = I::scan(patch.units, 0).ok().filter(|marks| marks.inner == 0)?;
+        let (len, noted) = (to_u32(patch.units.len()), self.targets.len());
+        let mut listed = patch.branches;
+        for unit in ones(marks.branch, 0) {
+            let insn = &patch.units[unit..=unit];
+            let to = match listed {
+                _ if I::fields(insn) != 1 || I::MAX_FIELDS != 1 => None,
+                [Branch { unit: given, field: 0, target: Target::Original(to) }, rest @ ..]
+                    if *given as usize == unit =>
+                {
+                    listed = rest;
+                    let valid = *to <= self.original_len() && !self.words.is_inner(*to as usize);
+                    valid.then_some(*to)
+                }
+                _ => match local_target::<I>(insn, (to_u32(unit), 0), len) {
+                    Ok(Target::Local(to)) if to != 0 => Some(start + to),
+                    _ => None,
+                },
+            };
+            if to.is_none() || self.reserve_targets().is_err() {
+                self.targets.truncate(noted);
+                return None;
+            }
+            self.targets.push(to.map(Handle::new));
+        }
+        if !listed.is_empty() {
+            self.targets.truncate(noted);
+            return None;
+        }
+        Some(marks.branch)
+    }
+
+    #[inline(never)]
+    fn append_words(&mut self, at: u32, len: usize, branch: u64, run: u32) {
+        let branches = self.inserted_branches() - branch.count_ones();
+        let marks = Marks { branch, ..Marks::default() };
+        self.words.append(at as usize, len, &marks, run, branches);
     }
 
     fn insert_any(
@@ -314,16 +369,16 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         Ok(inserted)
     }
 
-    /// How many plain patches there is room for.
+    /// How many short patches there is room for.
     fn quick_room(&self) -> usize {
         let units = self.room - self.inserted.len().min(self.room);
-        (units / PLAIN).min(self.runs.capacity() - self.runs.len())
+        (units / SHORT).min(self.runs.capacity() - self.runs.len())
     }
 
     #[inline]
     fn check_live(&self, handle: Handle) -> Result<(), Error> {
         let at = handle.at();
-        if at < self.base as usize && !self.words.get(at, |word| word.inner | word.dead) {
+        if at < self.base as usize && !self.words.has(at, |word| word.inner | word.dead) {
             return Ok(());
         }
         self.check_unusual(handle)
@@ -397,8 +452,8 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         let marks = I::scan(units, 0).map_err(|unit| Error::BadPatchInsn { unit: to_u32(unit) })?;
         let run = to_u32(self.runs.len());
         self.words.append(start, units.len(), &marks, run, self.inserted_branches());
-        extend_short(&mut self.inserted, units);
-        self.aux.resize(start + units.len(), A::default());
+        self.inserted.extend_from_slice_copy(units);
+        self.aux.resize(start + units.len());
         Ok(marks.inner | marks.branch == 0)
     }
 
@@ -421,7 +476,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             over = marks.over;
         }
         self.inserted.extend_from_slice_copy(units);
-        self.aux.resize(start + units.len(), A::default());
+        self.aux.resize(start + units.len());
         Ok(plain)
     }
 
@@ -440,7 +495,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             let start = placed.start as usize;
             self.words.truncate(start);
             self.inserted.truncate(start - self.base as usize);
-            self.aux.truncate(start);
+            self.aux.resize(start);
             self.targets.truncate(targets);
         }
         finished
@@ -548,7 +603,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         self.words.append(at, 1, &Marks::default(), run, self.inserted_branches());
         self.words[at / WORD].dead |= 1 << (at % WORD);
         self.inserted.push(I::Unit::default());
-        self.aux.push(A::default());
+        self.aux.resize(at + 1);
     }
 
     /// Hangs the label before a patch, if it has one.
@@ -574,7 +629,9 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     fn hang(&mut self, id: RunId, anchor: Handle) {
         let is_body = self.run(id).chain() == Chain::Body;
         let (word, bit) = (&mut self.words[anchor.at() / WORD], anchor.at() % WORD);
-        if !word.edit_in_order(bit, id.0.index(), is_body) {
+        if word.stays_in_order(bit, id.0.index()) {
+            word.edit_in_order(bit, id.0.index(), is_body);
+        } else {
             self.hang_out_of_order(id, anchor);
         }
         self.touch(anchor);
@@ -636,16 +693,11 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     }
 }
 
-/// Appends a few units to a column that has room for them: by copies of fixed width, which are several
-/// times as fast as a call that copies as little.
-#[inline]
-fn extend_short<T: Copy>(column: &mut Vec<'_, T>, units: &[T]) {
-    match *units {
-        [a] => column.push(a),
-        [a, b] => column.extend_from_slice_copy(&[a, b]),
-        [a, b, c] => column.extend_from_slice_copy(&[a, b, c]),
-        [a, b, c, d] => column.extend_from_slice_copy(&[a, b, c, d]),
-        _ => column.extend_from_slice_copy(units),
+/// Whether a fact can go where it says, in a patch of `N` instructions of one unit.
+const fn fact_fits<const N: usize>(fact: Fact) -> bool {
+    match fact {
+        Fact::MoveTo(unit) => (unit as usize) < N,
+        Fact::Keep | Fact::Reset => true,
     }
 }
 

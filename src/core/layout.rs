@@ -97,8 +97,8 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
             return;
         }
         copy(self.units, self.new, self.list.original, from, len);
-        if size_of::<A>() != 0 {
-            copy(self.aux, self.new, &self.list.aux, from, len);
+        if let Some(facts) = self.list.aux.sized() {
+            copy(self.aux, self.new, facts, from, len);
         }
         number(self.original, from, len, to_u32(self.new));
         self.new += len;
@@ -110,8 +110,8 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         let (at, len) = (range.start, range.end - range.start);
         let from = at - self.list.base as usize;
         copy(self.units, self.new, &self.list.inserted, from, len);
-        if size_of::<A>() != 0 {
-            copy(self.aux, self.new, &self.list.aux, at, len);
+        if let Some(facts) = self.list.aux.sized() {
+            copy(self.aux, self.new, facts, at, len);
         }
         number_exactly(self.inserted, from, len, to_u32(self.new));
         self.new += len;
@@ -303,7 +303,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         let new = to_u32(new);
         if body != handle {
             number_exactly(self.inserted, (body.index() - list.base) as usize, len, new);
-        } else if list.words.get(handle.at(), |word| word.branch) {
+        } else if list.words.has(handle.at(), |word| word.branch) {
             self.branches.push((handle, new));
         }
         if handle.index() < list.base {

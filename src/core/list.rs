@@ -24,6 +24,7 @@
 use bumpalo::collections::{CollectionAllocErr, Vec};
 
 use super::arena::Usage;
+use super::facts::Facts;
 use super::handle::to_u32;
 use super::site::{Block, Chain, Run, RunId, Site, Slot};
 use super::words::{WORD, Word, Words, below, ones};
@@ -55,13 +56,13 @@ pub struct List<'a, I: Isa, A = ()> {
     pub(super) inserted: Vec<'a, I::Unit>,
     /// How many inserted units all the columns have room for.
     pub(super) room: usize,
-    pub(super) aux: Vec<'a, A>,
+    pub(super) aux: Facts<'a, A>,
     pub(super) words: Words<'a>,
     pub(super) blocks: Vec<'a, Block>,
     pub(super) sites: Vec<'a, Site>,
     pub(super) runs: Vec<'a, Run>,
     pub(super) targets: Vec<'a, Option<Handle>>,
-    /// Plain patches that all columns have room for.
+    /// Short patches that all columns have room for.
     pub(super) quick: usize,
 }
 
@@ -103,7 +104,7 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
             live: to_u32(units),
             inserted: Vec::new_in(bump),
             room: 0,
-            aux: Vec::new_in(bump),
+            aux: Facts::new_in(bump),
             words: Words::new_in(bump),
             blocks: Vec::new_in(bump),
             sites: Vec::new_in(bump),
@@ -118,13 +119,13 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
         list.runs.try_reserve_exact(expected.runs)?;
         list.targets.try_reserve_exact(expected.targets)?;
         list.scan()?;
-        list.aux.resize(base as usize, A::default());
-        let given = aux.len().min(units);
-        list.aux[..given].copy_from_slice(&aux[..given]);
-        if size_of::<A>() != 0 {
+        list.aux.resize(base as usize);
+        if let Some(facts) = list.aux.sized_mut() {
+            let given = aux.len().min(units);
+            facts[..given].copy_from_slice(&aux[..given]);
             for (index, word) in list.words.iter().enumerate() {
                 for inner in ones(word.inner, index * WORD) {
-                    list.aux[inner] = A::default();
+                    facts[inner] = A::default();
                 }
             }
         }
@@ -152,7 +153,7 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
     pub(super) fn grow(&mut self, inserted: usize) -> Result<(), CollectionAllocErr> {
         let len = self.base as usize + inserted;
         self.inserted.try_reserve_exact(inserted - self.inserted.len())?;
-        self.aux.try_reserve_exact(len - self.aux.len())?;
+        self.aux.try_reserve(len)?;
         self.words.try_reserve(len)?;
         self.room = inserted;
         Ok(())
@@ -206,7 +207,7 @@ impl<I: Isa, A> List<'_, I, A> {
     /// O(1).
     #[must_use]
     pub fn aux(&self, handle: Handle) -> Option<&A> {
-        if self.is_live(handle) { self.aux.get(handle.at()) } else { None }
+        self.is_live(handle).then(|| &self.aux[handle.at()])
     }
 
     /// The fact of an instruction, to change.
@@ -214,7 +215,7 @@ impl<I: Isa, A> List<'_, I, A> {
     /// O(1).
     #[must_use]
     pub fn aux_mut(&mut self, handle: Handle) -> Option<&mut A> {
-        if self.is_live(handle) { self.aux.get_mut(handle.at()) } else { None }
+        self.is_live(handle).then(|| &mut self.aux[handle.at()])
     }
 
     /// Where displacement field `field` of a live instruction leads.

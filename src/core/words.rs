@@ -50,20 +50,22 @@ impl Word {
         self.first_run + (self.edited & below(bit)).count_ones()
     }
 
-    /// Hangs run `id` at the unit at `bit`, if these remain edited in order.
+    /// Whether these remain edited in order with a run `id` at the unit at `bit`.
     #[inline]
-    pub(super) const fn edit_in_order(&mut self, bit: usize, id: u32, is_body: bool) -> bool {
-        if self.edited == 0 && self.block == 0 {
+    pub(super) const fn stays_in_order(&self, bit: usize, id: u32) -> bool {
+        self.block == 0 && (self.edited == 0 || self.next_run == id && self.edited >> bit == 0)
+    }
+
+    /// Hangs run `id` at the unit at `bit`, with which these remain edited in order.
+    #[inline]
+    pub(super) const fn edit_in_order(&mut self, bit: usize, id: u32, is_body: bool) {
+        if self.edited == 0 {
             self.first_run = id;
-            self.bodies = is_body;
-        } else if self.next_run == id && self.edited >> bit == 0 && self.block == 0 {
-            self.bodies &= is_body;
-        } else {
-            return false;
+            self.bodies = true;
         }
+        self.bodies &= is_body;
         self.edited |= 1 << bit;
         self.next_run = id + 1;
-        true
     }
 
     /// Instructions that are as they were.
@@ -134,23 +136,23 @@ impl<'a> Words<'a> {
 
     /// The bit at `at` of a column; `false` if there is no such unit.
     #[inline]
-    pub(super) fn get(&self, at: usize, column: impl Fn(&Word) -> u64) -> bool {
+    pub(super) fn has(&self, at: usize, column: impl Fn(&Word) -> u64) -> bool {
         self.words.get(at / WORD).is_some_and(|word| column(word) >> (at % WORD) & 1 != 0)
     }
 
     #[inline]
     pub(super) fn is_inner(&self, at: usize) -> bool {
-        self.get(at, |word| word.inner)
+        self.has(at, |word| word.inner)
     }
 
     #[inline]
     pub(super) fn is_dead(&self, at: usize) -> bool {
-        self.get(at, |word| word.dead)
+        self.has(at, |word| word.dead)
     }
 
     #[inline]
     pub(super) fn is_edited(&self, at: usize) -> bool {
-        self.get(at, |word| word.edited)
+        self.has(at, |word| word.edited)
     }
 
     /// The first of `range` with a bit in a column, or its end.
