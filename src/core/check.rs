@@ -127,6 +127,10 @@ impl<I: Isa, A> List<'_, I, A> {
         let live = self.insns().map(|at| Handle::new(to_u32(at))).filter(|&handle| self.is_live(handle));
         let units: usize = live.map(|handle| self.units(self.body(handle)).len()).sum();
         ensure(units == self.live as usize, 2, units)?;
+        for at in (0..self.len()).filter(|&at| self.words.has(at, |word| word.open)) {
+            let plain = self.words.has(at, |word| word.plain()) && self.words.len_at(at) == 1;
+            ensure(plain && self.is_insn(Handle::new(to_u32(at))), 2, at)?;
+        }
         for at in self.insns() {
             let dead = self.words.is_dead(at);
             for unit in at..at + self.len_at(Handle::new(to_u32(at))) {
@@ -147,13 +151,12 @@ impl<I: Isa, A> List<'_, I, A> {
             ensure(self.is_insn(handle), 4, at)?;
             let word = &self.words[at / WORD];
             if word.block == 0 {
-                let runs = word.next_run.checked_sub(word.first_run);
-                ensure(runs == Some(word.edited.count_ones()), 4, at)?;
-                let bodies = (word.first_run..word.next_run)
-                    .map(|run| &self.runs[run as usize])
-                    .all(|run| run.chain() == Chain::Body && !run.is_touched());
-                ensure(word.bodies == bodies, 4, at)?;
+                let edited = word.edited.count_ones();
+                ensure(edited <= word.next_run && word.next_run as usize <= self.runs.len(), 4, at)?;
             }
+            let is_body = matches!(self.slot(handle), Slot::Lone(id)
+                if word.block == 0 && self.run(id).chain() == Chain::Body && !self.run(id).is_touched());
+            ensure(word.bodies >> (at % WORD) & 1 == u64::from(is_body), 4, at)?;
             if let Slot::Site(site) = self.slot(handle) {
                 ensure(named.get(site as usize) == Some(&false), 4, at)?;
                 named[site as usize] = true;

@@ -165,6 +165,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             if edited == 0 {
                 self.live -= (!word.dead & mask).count_ones();
                 word.dead |= mask;
+                word.open &= !mask;
                 if let Some(facts) = self.aux.sized_mut() {
                     facts[at..at + here].fill(A::default());
                 }
@@ -185,6 +186,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         let (index, bit) = (at / WORD, at % WORD);
         let edited = self.words[index].edited >> bit & 1 != 0;
         self.live -= if edited { to_u32(self.len_at(self.body(handle))) } else { to_u32(len) };
+        self.words[index].open &= !(1 << bit);
         if bit + len <= WORD {
             self.words[index].dead |= (below(len - 1) << 1 | 1) << bit;
         } else {
@@ -207,21 +209,22 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     fn touch_run(&mut self, RunId(run): RunId) {
         let run = &mut self.runs[run.at()];
         run.touch();
-        self.words[run.anchor.at() / WORD].bodies = false;
+        let at = run.anchor.at();
+        self.words[at / WORD].bodies &= !(1 << (at % WORD));
     }
 
-    #[inline]
+    #[inline(always)]
     fn insert(
         &mut self,
         handle: Handle,
         patch: &Patch<'_, I::Unit>,
         chain: Chain,
     ) -> Result<Inserted, Error> {
-        let inserted = match *patch.units {
-            [a] => self.insert_short(handle, &[a], patch, chain),
-            [a, b] => self.insert_short(handle, &[a, b], patch, chain),
-            [a, b, c] => self.insert_short(handle, &[a, b, c], patch, chain),
-            [a, b, c, d] => self.insert_short(handle, &[a, b, c, d], patch, chain),
+        let inserted = match patch.units.len() {
+            1 => self.insert_short::<1>(handle, patch, chain),
+            2 => self.insert_short::<2>(handle, patch, chain),
+            3 => self.insert_short::<3>(handle, patch, chain),
+            4 => self.insert_short::<4>(handle, patch, chain),
             _ => None,
         };
         match inserted {
@@ -233,43 +236,32 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     /// The usual edit, in a fifth of the instructions of [`insert_any`](Self::insert_any), which does the same for
     /// all others: a few instructions of one unit, in the place of or around another one of one unit; the first edit
     /// of that one, and in order; no labels; and room for all of it.
-    #[inline]
+    #[inline(always)]
     fn insert_short<const N: usize>(
         &mut self,
         handle: Handle,
-        units: &[I::Unit; N],
         patch: &Patch<'_, I::Unit>,
         chain: Chain,
     ) -> Option<Inserted> {
-        let (at, bit) = (handle.at(), handle.at() % WORD);
-        let word = self.words.get(at / WORD)?;
-        // Whether the next unit is inner could be in the next word.
-        let unusual = (word.inner >> bit & 3) | (word.dead >> bit & 1) | u64::from(bit == WORD - 1);
-        let id = to_u32(self.runs.len());
-        if unusual != 0 || self.quick == 0 || !word.stays_in_order(bit, id) {
+        let units = patch.units.first_chunk::<N>()?;
+        let (index, bit) = (handle.at() / WORD, handle.at() % WORD);
+        let (id, start) = (to_u32(self.runs.len()), self.fresh());
+        let (quick, word) = (self.quick.checked_sub(1)?, self.words.get(index)?);
+        if word.open >> bit & 1 == 0 || !word.stays_in_order(bit, id) || !fact_fits::<N>(patch.fact) {
             return None;
         }
-        let outer = if at < self.base as usize { None } else { Some(self.run_around(handle)?) };
-        if !matches!(patch.fact, Fact::Keep) && !fact_fits::<N>(patch.fact) {
-            return None;
-        }
-        let start = self.fresh();
         let plain = patch.branches.is_empty() && I::is_plain(units);
         let branch = if plain { 0 } else { self.branches_of_short(start, patch)? };
-        self.quick -= 1;
-        if start as usize % WORD + N > WORD || start as usize % WORD == 0 || branch != 0 {
-            self.append_words(start, N, branch, id);
-        }
+        let replaces = chain == Chain::Body;
+        self.quick = quick;
+        self.live += to_u32(N) - u32::from(replaces);
+        self.words[index].edit_in_order(bit, id, replaces);
+        self.append_short::<N>(start, branch, id, replaces);
         extend_short(&mut self.inserted, units);
         self.aux.extend::<N>();
         let run = Run::new(start, start + to_u32(N), handle, chain, RunId::new(id));
         extend_short(&mut self.runs, &[run]);
-        let replaces = chain == Chain::Body;
-        self.words[at / WORD].edit_in_order(bit, id, replaces);
-        self.live += to_u32(N) - u32::from(replaces);
-        if let Some(outer) = outer {
-            self.touch_run(outer);
-        }
+        self.touch(handle);
         let first = if replaces { handle } else { Handle::new(start) };
         let inserted = Inserted { first, base: start, units: to_u32(N) };
         if patch.fact != Fact::Keep {
@@ -278,18 +270,33 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         Some(inserted)
     }
 
-    /// The run that an inserted instruction is in, unless the handle names none.
-    #[inline]
-    fn run_around(&self, handle: Handle) -> Option<RunId> {
-        let id = self.run_of(handle);
-        let run = self.runs.get(id.0.at())?;
-        (run.start != handle || run.chain() != Chain::Body).then_some(id)
+    /// Appends the bits of a short patch.
+    #[inline(always)]
+    fn append_short<const N: usize>(&mut self, start: u32, branch: u64, run: u32, is_body: bool) {
+        let (index, bit) = (start as usize / WORD, start as usize % WORD);
+        // The first unit of a body is no handle.
+        let open = below(N) & !u64::from(is_body);
+        match self.words.get_mut(index) {
+            Some(word) if bit + N <= WORD && branch == 0 => word.open |= open << bit,
+            _ => self.append_words(start, N, Marks { branch, ..Marks::default() }, open, run),
+        }
+    }
+
+    #[inline(never)]
+    fn append_words(&mut self, start: u32, len: usize, marks: Marks, open: u64, run: u32) {
+        let branches = self.inserted_branches() - marks.branch.count_ones();
+        let (index, bit) = (start as usize / WORD, start as usize % WORD);
+        self.words.append(start as usize, len, &marks, run, branches);
+        self.words[index].open |= open << bit;
+        if bit + len > WORD {
+            self.words[index + 1].open |= open >> (WORD - bit);
+        }
     }
 
     /// Notes where the branches of a short patch at `start` lead. Returns which units they are; `None`, with nothing
     /// noted, if there is anything unusual.
     fn branches_of_short(&mut self, start: u32, patch: &Patch<'_, I::Unit>) -> Option<u64> {
-        let marks = I::scan(patch.units, 0).ok().filter(|marks| marks.inner == 0)?;
+        let marks = Marks::scan::<I>(patch.units, 0).ok().filter(|marks| marks.inner == 0)?;
         let (len, noted) = (to_u32(patch.units.len()), self.targets.len());
         let mut listed = patch.branches;
         for unit in ones(marks.branch, 0) {
@@ -319,13 +326,6 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             return None;
         }
         Some(marks.branch)
-    }
-
-    #[inline(never)]
-    fn append_words(&mut self, at: u32, len: usize, branch: u64, run: u32) {
-        let branches = self.inserted_branches() - branch.count_ones();
-        let marks = Marks { branch, ..Marks::default() };
-        self.words.append(at as usize, len, &marks, run, branches);
     }
 
     fn insert_any(
@@ -642,12 +642,12 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         let mut word = self.words[index];
         if word.block == 0 {
             let mut block: Block = [PackedSlot::default(); WORD];
-            for (bit, run) in ones(word.edited, 0).zip(word.first_run..) {
+            for (bit, run) in ones(word.edited, 0).zip(word.run_in_order(0)..) {
                 block[bit] = Slot::Lone(RunId::new(run)).pack();
             }
             self.blocks.push(block);
             word.block = to_u32(self.blocks.len());
-            word.bodies = false;
+            word.bodies = 0;
         }
         let slot = &mut self.blocks[word.block as usize - 1][bit];
         if word.edited >> bit & 1 != 0 {
@@ -664,6 +664,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         } else {
             *slot = Slot::Lone(id).pack();
             word.edited |= 1 << bit;
+            word.open &= !(1 << bit);
         }
         self.words[index] = word;
     }

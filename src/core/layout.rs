@@ -63,7 +63,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
             if at > base {
                 touched &= !below(at - base);
             }
-            let bodies = if word.bodies { word.edited & !word.dead } else { 0 };
+            let bodies = word.bodies & !word.dead;
             while touched != 0 {
                 let bit = touched.trailing_zeros() as usize;
                 let here = base + bit;

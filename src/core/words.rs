@@ -22,17 +22,19 @@ pub(super) struct Word {
     pub(super) dead: u64,
     /// Something stands around it, or in its place.
     pub(super) edited: u64,
+    /// A live instruction of one unit that was not edited. One of several units is never in it, nor need all
+    /// inserted ones be.
+    pub(super) open: u64,
+    /// Edited once, in order, by an untouched run that replaced it.
+    pub(super) bodies: u64,
     /// Of inserted units: the run that the first of them belongs to.
     pub(super) run: u32,
     /// Of inserted units: branches before these.
     pub(super) branches: u32,
     /// One more than the index of the block with the slots of these units; 0 if they are edited in order.
     pub(super) block: u32,
-    /// If they are edited in order: the run of the first edited one, and one past that of the last.
-    pub(super) first_run: u32,
+    /// If they are edited in order: one past the run of the last edited one.
     pub(super) next_run: u32,
-    /// If they are edited in order: whether all those runs are bodies, and untouched.
-    pub(super) bodies: bool,
 }
 
 const _: () = assert!(size_of::<Word>() == 64);
@@ -47,24 +49,21 @@ impl Word {
     /// The run of the unit at `bit`, if these are edited in order and that one is.
     #[inline]
     pub(super) const fn run_in_order(&self, bit: usize) -> u32 {
-        self.first_run + (self.edited & below(bit)).count_ones()
+        self.next_run - (self.edited >> bit).count_ones()
     }
 
     /// Whether these remain edited in order with a run `id` at the unit at `bit`.
     #[inline]
     pub(super) const fn stays_in_order(&self, bit: usize, id: u32) -> bool {
-        self.block == 0 && (self.edited == 0 || self.next_run == id && self.edited >> bit == 0)
+        self.edited >> bit == 0 && (self.next_run == id || self.edited == 0) && self.block == 0
     }
 
     /// Hangs run `id` at the unit at `bit`, with which these remain edited in order.
     #[inline]
     pub(super) const fn edit_in_order(&mut self, bit: usize, id: u32, is_body: bool) {
-        if self.edited == 0 {
-            self.first_run = id;
-            self.bodies = true;
-        }
-        self.bodies &= is_body;
         self.edited |= 1 << bit;
+        self.open &= !(1 << bit);
+        self.bodies |= (is_body as u64) << bit;
         self.next_run = id + 1;
     }
 
@@ -131,6 +130,7 @@ impl<'a> Words<'a> {
             word.inner &= kept;
             word.branch &= kept;
             word.dead &= kept;
+            word.open &= kept;
         }
     }
 
