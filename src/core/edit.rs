@@ -277,7 +277,10 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         // The first unit of a body is no handle.
         let open = below(N) & !u64::from(is_body);
         match self.words.get_mut(index) {
-            Some(word) if bit + N <= WORD && branch == 0 => word.open |= open << bit,
+            Some(word) if bit + N <= WORD => {
+                word.open |= open << bit;
+                word.branch |= branch << bit;
+            }
             _ => self.append_words(start, N, Marks { branch, ..Marks::default() }, open, run),
         }
     }
@@ -296,36 +299,63 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     /// Notes where the branches of a short patch at `start` lead. Returns which units they are; `None`, with nothing
     /// noted, if there is anything unusual.
     fn branches_of_short(&mut self, start: u32, patch: &Patch<'_, I::Unit>) -> Option<u64> {
-        let marks = Marks::scan::<I>(patch.units, 0).ok().filter(|marks| marks.inner == 0)?;
-        let (len, noted) = (to_u32(patch.units.len()), self.targets.len());
+        let noted = self.targets.len();
         let mut listed = patch.branches;
-        for unit in ones(marks.branch, 0) {
+        let mut branches = 0;
+        for unit in 0..patch.units.len() {
             let insn = &patch.units[unit..=unit];
-            let to = match listed {
-                _ if I::fields(insn) != 1 || I::MAX_FIELDS != 1 => None,
-                [Branch { unit: given, field: 0, target: Target::Original(to) }, rest @ ..]
-                    if *given as usize == unit =>
-                {
-                    listed = rest;
-                    let valid = *to <= self.original_len() && !self.words.is_inner(*to as usize);
-                    valid.then_some(*to)
-                }
-                _ => match local_target::<I>(insn, (to_u32(unit), 0), len) {
-                    Ok(Target::Local(to)) if to != 0 => Some(start + to),
-                    _ => None,
-                },
-            };
-            if to.is_none() || self.reserve_targets().is_err() {
+            if I::is_plain(insn) {
+                continue;
+            }
+            let target = self.target_in_short(start, patch, unit, &mut listed);
+            if target.is_none() || self.reserve_targets().is_err() {
                 self.targets.truncate(noted);
                 return None;
             }
-            self.targets.push(to.map(Handle::new));
+            branches |= 1 << unit;
+            self.targets.push(target);
         }
         if !listed.is_empty() {
             self.targets.truncate(noted);
             return None;
         }
-        Some(marks.branch)
+        Some(branches)
+    }
+
+    /// Where the branch at `unit` of a short patch leads, if it is one of a single unit and field.
+    #[inline]
+    fn target_in_short(
+        &self,
+        start: u32,
+        patch: &Patch<'_, I::Unit>,
+        unit: usize,
+        listed: &mut &[Branch],
+    ) -> Option<Handle> {
+        let insn = &patch.units[unit..=unit];
+        if I::MAX_FIELDS != 1 || I::len(&patch.units[unit..]) != Some(1) || I::fields(insn) != 1 {
+            return None;
+        }
+        let to = match **listed {
+            [Branch { unit: given, field: 0, target }, ref rest @ ..] if given as usize == unit => {
+                *listed = rest;
+                match target {
+                    Target::Original(to)
+                        if to <= self.original_len() && !self.words.is_inner(to as usize) =>
+                    {
+                        return Some(Handle::new(to));
+                    }
+                    Target::Local(to) if to < to_u32(patch.units.len()) => to,
+                    _ => return None,
+                }
+            }
+            _ => match local_target::<I>(insn, (to_u32(unit), 0), to_u32(patch.units.len())) {
+                Ok(Target::Local(to)) => to,
+                _ => return None,
+            },
+        };
+        // The first unit may be the name of the replaced instruction. None is inner, or there would be a wide one,
+        // which `is_plain` refuses.
+        (to != 0).then(|| Handle::new(start + to))
     }
 
     fn insert_any(
