@@ -33,8 +33,12 @@ pub fn edit(list: &mut List<'_, Bpf>, work: &Work, inserted: &mut Vec<Inserted>)
 #[inline]
 fn make(list: &mut List<'_, Bpf>, work: &Work, edit: &Edit, handle: Handle) -> Option<Inserted> {
     if edit.kind == Kind::Delete {
-        let at = handle.index();
-        list.delete_range(at..at + u32::from(edit.len)).expect("whole instructions of the program");
+        if edit.len == 1 {
+            list.delete(handle).expect("it is live");
+        } else {
+            let at = handle.index();
+            list.delete_range(at..at + u32::from(edit.len)).expect("whole instructions of the program");
+        }
         return None;
     }
     let patch = work.patch(edit);
