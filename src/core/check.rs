@@ -5,7 +5,8 @@ use core::fmt;
 
 use super::handle::to_u32;
 use super::site::{Chain, Slot};
-use super::words::WORD;
+use super::list::Window;
+use super::words::{WORD, Word, ones};
 use super::{Handle, Isa, List};
 
 /// An invariant of a [`List`] that does not hold: a bug in this crate.
@@ -52,6 +53,7 @@ impl<I: Isa, A> List<'_, I, A> {
         self.check_dead()?;
         self.check_slots()?;
         self.check_chains()?;
+        self.check_window()?;
         self.check_targets()
     }
 
@@ -89,7 +91,7 @@ impl<I: Isa, A> List<'_, I, A> {
             for at in start..end {
                 ensure(self.run_of(Handle::new(at)).0.at() == id, 3, id)?;
             }
-            let touched = self.words.find(start as usize..end as usize, super::words::Word::touched);
+            let touched = self.words.find(start as usize..end as usize, Word::touched);
             ensure(run.is_touched() == (touched < end as usize), 3, id)?;
             ensure(run.anchor < run.start && !self.words.is_inner(run.anchor.at()), 5, id)?;
             ended = end;
@@ -127,10 +129,6 @@ impl<I: Isa, A> List<'_, I, A> {
         let live = self.insns().map(|at| Handle::new(to_u32(at))).filter(|&handle| self.is_live(handle));
         let units: usize = live.map(|handle| self.units(self.body(handle)).len()).sum();
         ensure(units == self.live as usize, 2, units)?;
-        for at in (0..self.len()).filter(|&at| self.words.has(at, |word| word.open)) {
-            let plain = self.words.has(at, |word| word.plain()) && self.words.len_at(at) == 1;
-            ensure(plain && self.is_insn(Handle::new(to_u32(at))), 2, at)?;
-        }
         for at in self.insns() {
             let dead = self.words.is_dead(at);
             for unit in at..at + self.len_at(Handle::new(to_u32(at))) {
@@ -152,7 +150,7 @@ impl<I: Isa, A> List<'_, I, A> {
             let word = &self.words[at / WORD];
             if word.block == 0 {
                 let edited = word.edited.count_ones();
-                ensure(edited <= word.next_run && word.next_run as usize <= self.runs.len(), 4, at)?;
+                ensure((word.first_run + edited) as usize <= self.runs.len(), 4, at)?;
             }
             let is_body = matches!(self.slot(handle), Slot::Lone(id)
                 if word.block == 0 && self.run(id).chain() == Chain::Body && !self.run(id).is_touched());
@@ -198,20 +196,34 @@ impl<I: Isa, A> List<'_, I, A> {
         ensure(loose.is_none(), 5, loose.unwrap_or(0))
     }
 
+    fn check_window(&self) -> Result<(), Broken> {
+        let Window { word: index, units } = self.window;
+        if units == 0 {
+            return Ok(());
+        }
+        let next = self.words[index].next_in_order(to_u32(self.runs.len()));
+        for at in ones(units, index * WORD) {
+            let plain = self.words.has(at, Word::plain) && self.words.len_at(at) == 1;
+            let named = at < self.len() && self.is_insn(Handle::new(to_u32(at)));
+            ensure(plain && named && next >> (at % WORD) & 1 != 0, 7, at)?;
+        }
+        Ok(())
+    }
+
     fn check_targets(&self) -> Result<(), Broken> {
         let mut branches = 0;
         for at in (self.base as usize..self.len()).filter(|&at| self.is_branch(at)) {
-            ensure(self.words.branches_before(at) as usize == branches, 7, at)?;
+            ensure(self.words.branches_before(at) as usize == branches, 8, at)?;
             let own = self.targets.get(branches * I::MAX_FIELDS..(branches + 1) * I::MAX_FIELDS);
-            let own = own.ok_or(Broken { invariant: 7, at: to_u32(at) })?;
+            let own = own.ok_or(Broken { invariant: 8, at: to_u32(at) })?;
             let fields = I::fields(self.units(Handle::new(to_u32(at))));
             for (field, target) in own.iter().enumerate() {
                 let fits =
                     target.is_none_or(|target| target.at() < self.len() && !self.words.is_inner(target.at()));
-                ensure(fits && target.is_some() == (field < fields), 7, at)?;
+                ensure(fits && target.is_some() == (field < fields), 8, at)?;
             }
             branches += 1;
         }
-        ensure(self.targets.len() == branches * I::MAX_FIELDS, 7, self.targets.len())
+        ensure(self.targets.len() == branches * I::MAX_FIELDS, 8, self.targets.len())
     }
 }

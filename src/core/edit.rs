@@ -3,17 +3,14 @@
 use core::ops::Range;
 
 use super::handle::to_u32;
-use super::list::{MAX_LABELS, RUNS_OF_EDIT};
-use super::room::extend_short;
+use super::list::{MAX_LABELS, RUNS_OF_EDIT, Window};
+use super::room::{extend_short, has_room};
 use super::site::{Block, Chain, MAX_RUNS, PackedSlot, Run, RunId, Site, Slot};
 use super::words::{WORD, below, ones};
 use super::{Branch, Error, Fact, Handle, Inserted, Isa, List, Marks, Patch, Target};
 
 /// The first growth makes room for this many runs.
 const LEAST_RUNS: usize = 16;
-
-/// The most units of a short patch.
-const SHORT: usize = 4;
 
 /// The units, dead from birth, that branches of a patch asked for to lead to.
 #[derive(Clone, Copy, Default)]
@@ -150,6 +147,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     /// [`Error::NoSuchInsn`] if an end of the range is in the middle of an instruction or out of the program.
     pub fn delete_range(&mut self, range: Range<u32>) -> Result<u32, Error> {
         let before = self.live;
+        self.window = Window::CLOSED;
         for end in [range.start, range.end] {
             if end > self.original_len() || self.words.is_inner(end as usize) {
                 return Err(Error::NoSuchInsn(Handle::new(end.min(Handle::MAX))));
@@ -165,7 +163,6 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             if edited == 0 {
                 self.live -= (!word.dead & mask).count_ones();
                 word.dead |= mask;
-                word.open &= !mask;
                 if let Some(facts) = self.aux.sized_mut() {
                     facts[at..at + here].fill(A::default());
                 }
@@ -182,11 +179,11 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     /// Deletes a live instruction.
     #[inline]
     fn kill(&mut self, handle: Handle) {
+        self.window = Window::CLOSED;
         let (at, len) = (handle.at(), self.len_at(handle));
         let (index, bit) = (at / WORD, at % WORD);
         let edited = self.words[index].edited >> bit & 1 != 0;
         self.live -= if edited { to_u32(self.len_at(self.body(handle))) } else { to_u32(len) };
-        self.words[index].open &= !(1 << bit);
         if bit + len <= WORD {
             self.words[index].dead |= (below(len - 1) << 1 | 1) << bit;
         } else {
@@ -245,18 +242,23 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     ) -> Option<Inserted> {
         let units = patch.units.first_chunk::<N>()?;
         let (index, bit) = (handle.at() / WORD, handle.at() % WORD);
-        let (id, start) = (to_u32(self.runs.len()), self.fresh());
-        let (quick, word) = (self.quick.checked_sub(1)?, self.words.get(index)?);
-        if word.open >> bit & 1 == 0 || !word.stays_in_order(bit, id) || !fact_fits::<N>(patch.fact) {
+        if index != self.window.word {
+            self.open_window(index);
+        }
+        let open = self.window.units >> bit & 1 != 0 && has_room::<_, N>(&self.inserted);
+        if !open || !has_room::<_, 1>(&self.runs) || !fact_fits::<N>(patch.fact) {
             return None;
         }
+        let (id, start) = (to_u32(self.runs.len()), self.fresh());
         let plain = patch.branches.is_empty() && I::is_plain(units);
         let branch = if plain { 0 } else { self.branches_of_short(start, patch)? };
+        if branch != 0 || start as usize % WORD + N > WORD || start as usize % WORD == 0 {
+            self.append_words(start, N, Marks { branch, ..Marks::default() }, id);
+        }
         let replaces = chain == Chain::Body;
-        self.quick = quick;
         self.live += to_u32(N) - u32::from(replaces);
-        self.words[index].edit_in_order(bit, id, replaces);
-        self.append_short::<N>(start, branch, id, replaces);
+        self.window.units &= (!1) << bit;
+        self.words[index].edit_in_order(bit, replaces);
         extend_short(&mut self.inserted, units);
         self.aux.extend::<N>();
         let run = Run::new(start, start + to_u32(N), handle, chain, RunId::new(id));
@@ -270,30 +272,41 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         Some(inserted)
     }
 
-    /// Appends the bits of a short patch.
-    #[inline(always)]
-    fn append_short<const N: usize>(&mut self, start: u32, branch: u64, run: u32, is_body: bool) {
-        let (index, bit) = (start as usize / WORD, start as usize % WORD);
-        // The first unit of a body is no handle.
-        let open = below(N) & !u64::from(is_body);
-        match self.words.get_mut(index) {
-            Some(word) if bit + N <= WORD => {
-                word.open |= open << bit;
-                word.branch |= branch << bit;
-            }
-            _ => self.append_words(start, N, Marks { branch, ..Marks::default() }, open, run),
+    /// Sees which units of a word may be edited next, if the word is to remain edited in order.
+    #[cold]
+    fn open_window(&mut self, index: usize) {
+        self.window = Window::CLOSED;
+        let id = to_u32(self.runs.len());
+        let next = self.words.get(index + 1).map_or(0, |next| next.inner << (WORD - 1));
+        let Some(word) = self.words.get_mut(index) else { return };
+        let mut units = word.plain() & !(word.inner >> 1 | next) & word.next_in_order(id);
+        if word.edited == 0 {
+            word.first_run = id;
         }
+        if index >= self.base as usize / WORD {
+            units &= self.names_in(index);
+        }
+        self.window = Window { word: index, units };
+    }
+
+    /// The units of a word of inserted ones that have a handle of their own.
+    fn names_in(&self, index: usize) -> u64 {
+        let (first, end) = (index * WORD, (index + 1) * WORD);
+        let count = (self.fresh() as usize).min(end) - first;
+        let mut names = below(count - 1) << 1 | 1;
+        let runs = &self.runs[self.words[index].run as usize..];
+        for run in runs.iter().take_while(|run| run.start.at() < end) {
+            if run.chain() == Chain::Body && run.start.at() >= first {
+                names &= !(1 << (run.start.at() - first));
+            }
+        }
+        names
     }
 
     #[inline(never)]
-    fn append_words(&mut self, start: u32, len: usize, marks: Marks, open: u64, run: u32) {
+    fn append_words(&mut self, start: u32, len: usize, marks: Marks, run: u32) {
         let branches = self.inserted_branches() - marks.branch.count_ones();
-        let (index, bit) = (start as usize / WORD, start as usize % WORD);
         self.words.append(start as usize, len, &marks, run, branches);
-        self.words[index].open |= open << bit;
-        if bit + len > WORD {
-            self.words[index + 1].open |= open >> (WORD - bit);
-        }
     }
 
     /// Notes where the branches of a short patch at `start` lead. Returns which units they are; `None`, with nothing
@@ -364,6 +377,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         patch: &Patch<'_, I::Unit>,
         chain: Chain,
     ) -> Result<Inserted, Error> {
+        self.window = Window::CLOSED;
         let takes_end = matches!(chain, Chain::Fall | Chain::Pre);
         if !(takes_end && handle == self.end()) {
             self.check_live(handle)?;
@@ -395,14 +409,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         if patch.fact != Fact::Keep {
             self.settle_fact(handle, patch.fact, inserted);
         }
-        self.quick = self.quick_room();
         Ok(inserted)
-    }
-
-    /// How many short patches there is room for.
-    fn quick_room(&self) -> usize {
-        let units = self.room - self.inserted.len().min(self.room);
-        (units / SHORT).min(self.runs.capacity() - self.runs.len())
     }
 
     #[inline]
@@ -659,8 +666,11 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     fn hang(&mut self, id: RunId, anchor: Handle) {
         let is_body = self.run(id).chain() == Chain::Body;
         let (word, bit) = (&mut self.words[anchor.at() / WORD], anchor.at() % WORD);
-        if word.stays_in_order(bit, id.0.index()) {
-            word.edit_in_order(bit, id.0.index(), is_body);
+        if word.next_in_order(id.0.index()) >> bit & 1 != 0 {
+            if word.edited == 0 {
+                word.first_run = id.0.index();
+            }
+            word.edit_in_order(bit, is_body);
         } else {
             self.hang_out_of_order(id, anchor);
         }
@@ -694,7 +704,6 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         } else {
             *slot = Slot::Lone(id).pack();
             word.edited |= 1 << bit;
-            word.open &= !(1 << bit);
         }
         self.words[index] = word;
     }

@@ -8,19 +8,20 @@
 //! 1. The columns of `words` are over handle indexes. `inner` is set for the units of an instruction
 //!    but its first, `branch` for first units with a displacement field.
 //! 2. `dead` covers whole instructions. The end, and the labels that patches ask for, are dead from
-//!    birth: a branch to them lands on what follows. `live` counts the units that are laid out. `open` is set
-//!    only for live instructions of one unit that were not edited and are named by their own index.
+//!    birth: a branch to them lands on what follows. `live` counts the units that are laid out.
 //! 3. A run is a range of inserted units, made of whole instructions. Runs follow one another in the
 //!    inserted column without gaps. A word of inserted units names the run of its first unit, and counts the
 //!    branches before it. A run is touched if any of its units was edited or deleted.
 //! 4. `edited` is set where a slot says what stands around an instruction: a lone run, or a site with up
 //!    to three chains of runs. It comes in this order: `fall` runs, `pre` runs, the instruction or the body
 //!    that replaced it, `post` runs. The slots of a word are in a block, or, without one, its edited units
-//!    have the runs up to `next_run`, one each, in their order; `bodies` are those replaced by untouched ones.
+//!    have the runs from `first_run` on, one each, in their order; `bodies` are those replaced by untouched ones.
 //! 5. A chain is a ring that its site names by the last run. Each run hangs in one chain of one anchor.
 //! 6. A run of kind [`Chain::Body`] hangs among the `post` runs, and its first instruction is the
 //!    replacement of the anchor, if the site says so. Its units are no handle: the anchor is its name.
-//! 7. `targets` has [`Isa::MAX_FIELDS`] entries for each inserted branch, in the order of their units.
+//! 7. `window` is of a word without a block, in which the next run may be that of any of its units: live
+//!    instructions of one unit, not edited, and above all that are.
+//! 8. `targets` has [`Isa::MAX_FIELDS`] entries for each inserted branch, in the order of their units.
 
 use bumpalo::collections::{CollectionAllocErr, Vec};
 
@@ -36,6 +37,19 @@ pub(super) const RUNS_OF_EDIT: usize = 2;
 
 /// An edit may need this many units beside those of its patch, for labels.
 pub(super) const MAX_LABELS: usize = 2;
+
+/// Where an edit would be the next one in order.
+#[derive(Clone, Copy)]
+pub(super) struct Window {
+    /// The index of the word.
+    pub(super) word: usize,
+    pub(super) units: u64,
+}
+
+impl Window {
+    /// Of no word.
+    pub(super) const CLOSED: Self = Self { word: usize::MAX, units: 0 };
+}
 
 /// A program under edit.
 ///
@@ -63,8 +77,7 @@ pub struct List<'a, I: Isa, A = ()> {
     pub(super) sites: Vec<'a, Site>,
     pub(super) runs: Vec<'a, Run>,
     pub(super) targets: Vec<'a, Option<Handle>>,
-    /// Short patches that all columns have room for.
-    pub(super) quick: usize,
+    pub(super) window: Window,
 }
 
 impl<'a, I: Isa> List<'a, I> {
@@ -111,7 +124,7 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
             sites: Vec::new_in(bump),
             runs: Vec::new_in(bump),
             targets: Vec::new_in(bump),
-            quick: 0,
+            window: Window::CLOSED,
         };
         let expected = arena.expected();
         list.grow(expected.inserted)?;
@@ -141,16 +154,12 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
             let marks = I::scan(&self.original[at..], over)
                 .map_err(|unit| Error::BadInsn { at: to_u32(at + unit) })?;
             over = marks.over;
-            let several = marks.inner >> 1 | u64::from(marks.over != 0) << (WORD - 1);
-            let open = !(marks.inner | several);
-            self.words.push(Word { inner: marks.inner, branch: marks.branch, open, ..Word::default() });
+            self.words.push(Word { inner: marks.inner, branch: marks.branch, ..Word::default() });
         }
         if units.is_multiple_of(WORD) {
             self.words.push(Word::default());
         }
-        let last = &mut self.words[units / WORD];
-        last.dead = !below(units % WORD);
-        last.open &= !last.dead;
+        self.words[units / WORD].dead = !below(units % WORD);
         Ok(())
     }
 

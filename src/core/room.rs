@@ -1,6 +1,12 @@
-//! [`extend_short`]: appending a few values to a column, without a call.
+//! [`has_room`] and [`extend_short`]: appending a few values to a column, without a call.
 
 use bumpalo::collections::Vec;
+
+/// Whether a column has room for `N` more.
+#[inline]
+pub(super) fn has_room<T, const N: usize>(column: &Vec<'_, T>) -> bool {
+    column.capacity() - column.len() >= N
+}
 
 /// Appends `N` values to a column that has room for them.
 ///
@@ -14,7 +20,7 @@ use bumpalo::collections::Vec;
 #[expect(unsafe_code, reason = "a copy of fixed width into memory that is not initialized")]
 pub(super) fn extend_short<T: Copy, const N: usize>(column: &mut Vec<'_, T>, values: &[T; N]) {
     let len = column.len();
-    assert!(column.capacity() - len >= N, "there is room");
+    assert!(has_room::<T, N>(column), "there is room");
     // SAFETY: the column owns memory for `capacity` values, of which those from `len` on are not initialized. There
     // are `N` of them by the check above, so `N` values may be written there. `values` is borrowed, and `column`
     // is borrowed mutably, so they do not overlap. Then the first `len + N` values are initialized, and `T` has no

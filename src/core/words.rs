@@ -22,9 +22,6 @@ pub(super) struct Word {
     pub(super) dead: u64,
     /// Something stands around it, or in its place.
     pub(super) edited: u64,
-    /// A live instruction of one unit that was not edited. One of several units is never in it, nor need all
-    /// inserted ones be.
-    pub(super) open: u64,
     /// Edited once, in order, by an untouched run that replaced it.
     pub(super) bodies: u64,
     /// Of inserted units: the run that the first of them belongs to.
@@ -33,8 +30,8 @@ pub(super) struct Word {
     pub(super) branches: u32,
     /// One more than the index of the block with the slots of these units; 0 if they are edited in order.
     pub(super) block: u32,
-    /// If they are edited in order: one past the run of the last edited one.
-    pub(super) next_run: u32,
+    /// If they are edited in order: the run of the first edited one.
+    pub(super) first_run: u32,
 }
 
 const _: () = assert!(size_of::<Word>() == 64);
@@ -46,25 +43,25 @@ impl Word {
         self.edited | self.dead
     }
 
-    /// The run of the unit at `bit`, if these are edited in order and that one is.
+    /// The run of the unit at `bit`, if these are edited in order.
     #[inline]
     pub(super) const fn run_in_order(&self, bit: usize) -> u32 {
-        self.next_run - (self.edited >> bit).count_ones()
+        self.first_run + (self.edited & below(bit)).count_ones()
     }
 
-    /// Whether these remain edited in order with a run `id` at the unit at `bit`.
-    #[inline]
-    pub(super) const fn stays_in_order(&self, bit: usize, id: u32) -> bool {
-        self.edited >> bit == 0 && (self.next_run == id || self.edited == 0) && self.block == 0
+    /// The units that may be edited next by a run `id`, if these are to remain edited in order.
+    pub(super) const fn next_in_order(&self, id: u32) -> u64 {
+        let last = self.edited.leading_zeros();
+        let above = !(u64::MAX.unbounded_shr(last));
+        let follows = self.edited == 0 || self.first_run + self.edited.count_ones() == id;
+        if self.block == 0 && follows { above } else { 0 }
     }
 
-    /// Hangs run `id` at the unit at `bit`, with which these remain edited in order.
+    /// Hangs run `id` at the unit at `bit`, which may be edited next in order.
     #[inline]
-    pub(super) const fn edit_in_order(&mut self, bit: usize, id: u32, is_body: bool) {
+    pub(super) const fn edit_in_order(&mut self, bit: usize, is_body: bool) {
         self.edited |= 1 << bit;
-        self.open &= !(1 << bit);
         self.bodies |= (is_body as u64) << bit;
-        self.next_run = id + 1;
     }
 
     /// Instructions that are as they were.
@@ -130,7 +127,6 @@ impl<'a> Words<'a> {
             word.inner &= kept;
             word.branch &= kept;
             word.dead &= kept;
-            word.open &= kept;
         }
     }
 
