@@ -108,9 +108,12 @@ impl Isa for Bpf {
 
     #[inline]
     fn scan(units: &[Insn], over: usize) -> Result<Marks, usize> {
-        let block = &units[..units.len().min(Marks::UNITS)];
-        let (low, high) = block.split_at(block.len().min(Marks::UNITS / 2));
-        let (low, high) = (pairs(low), pairs(high));
+        let (low, high) = match units.as_chunks::<{ Marks::UNITS / 2 }>().0 {
+            // Loops of a known length are unrolled.
+            [low, high, ..] => (pairs(low), pairs(high)),
+            [low] => (pairs(low), pairs(&units[low.len()..])),
+            [] => (pairs(units), 0),
+        };
         if low | high | over as u64 == 0 {
             return Ok(Marks::default());
         }

@@ -92,7 +92,9 @@ impl<I: Isa, A> List<'_, I, A> {
                 ensure(self.run_of(Handle::new(at)).0.at() == id, 3, id)?;
             }
             let touched = self.words.find(start as usize..end as usize, Word::touched);
-            ensure(run.is_touched() == (touched < end as usize), 3, id)?;
+            ensure(run.is_touched() == (touched < run.code_end() as usize), 3, id)?;
+            let labeled = run.is_labeled();
+            ensure(!labeled || self.words.is_dead(end as usize - 1), 3, id)?;
             ensure(run.anchor < run.start && !self.words.is_inner(run.anchor.at()), 5, id)?;
             ended = end;
         }
@@ -107,7 +109,7 @@ impl<I: Isa, A> List<'_, I, A> {
                 ensure(!set, 1, at)?;
             } else if self.words.is_inner(at) {
                 ensure(at != 0 && at != self.base as usize && !self.is_branch(at), 1, at)?;
-            } else if !self.may_be_label(at) {
+            } else if !self.is_label(at) {
                 let insn = self.units(Handle::new(to_u32(at)));
                 ensure(I::len(insn) == Some(insn.len()), 1, at)?;
                 ensure(self.is_branch(at) == (I::fields(insn) != 0), 1, at)?;
@@ -116,13 +118,12 @@ impl<I: Isa, A> List<'_, I, A> {
         Ok(())
     }
 
-    /// Whether the unit at `at` may be one that a patch asked for as a label, which is no instruction.
-    fn may_be_label(&self, at: usize) -> bool {
-        if at < self.base as usize || !self.words.is_dead(at) {
-            return false;
+    /// Whether the unit at `at` is one that a patch asked for as a label, which is no instruction.
+    fn is_label(&self, at: usize) -> bool {
+        at >= self.base as usize && {
+            let run = self.run(self.run_of(Handle::new(to_u32(at))));
+            run.is_labeled() && run.end as usize == at + 1
         }
-        let run = self.run(self.run_of(Handle::new(to_u32(at))));
-        run.end as usize == at + 1
     }
 
     fn check_dead(&self) -> Result<(), Broken> {
@@ -153,7 +154,7 @@ impl<I: Isa, A> List<'_, I, A> {
                 ensure((word.first_run + edited) as usize <= self.runs.len(), 4, at)?;
             }
             let is_body = matches!(self.slot(handle), Slot::Lone(id)
-                if word.block == 0 && self.run(id).chain() == Chain::Body && !self.run(id).is_touched());
+                if word.block == 0 && self.run(id).chain() == Chain::Body && !self.run(id).is_touched() && !self.run(id).is_labeled());
             ensure(word.bodies >> (at % WORD) & 1 == u64::from(is_body), 4, at)?;
             if let Slot::Site(site) = self.slot(handle) {
                 ensure(named.get(site as usize) == Some(&false), 4, at)?;
@@ -197,7 +198,7 @@ impl<I: Isa, A> List<'_, I, A> {
     }
 
     fn check_window(&self) -> Result<(), Broken> {
-        let Window { word: index, units } = self.window;
+        let Window { word: index, units, block } = self.window;
         if units == 0 {
             return Ok(());
         }
@@ -205,7 +206,8 @@ impl<I: Isa, A> List<'_, I, A> {
         for at in ones(units, index * WORD) {
             let plain = self.words.has(at, Word::plain) && self.words.len_at(at) == 1;
             let named = at < self.len() && self.is_insn(Handle::new(to_u32(at)));
-            ensure(plain && named && next >> (at % WORD) & 1 != 0, 7, at)?;
+            let next = block != 0 || next >> (at % WORD) & 1 != 0;
+            ensure(plain && named && next && block == self.words[index].block, 7, at)?;
         }
         Ok(())
     }

@@ -231,8 +231,8 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     }
 
     /// The usual edit, in a fifth of the instructions of [`insert_any`](Self::insert_any), which does the same for
-    /// all others: a few instructions of one unit, in the place of or around another one of one unit; the first edit
-    /// of that one, and in order; no labels; and room for all of it.
+    /// all others: a few instructions of one unit, in the place of or around another one of one unit, which was not
+    /// edited before; no labels; and room for all of it.
     #[inline(always)]
     fn insert_short<const N: usize>(
         &mut self,
@@ -257,8 +257,15 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         }
         let replaces = chain == Chain::Body;
         self.live += to_u32(N) - u32::from(replaces);
-        self.window.units &= (!1) << bit;
-        self.words[index].edit_in_order(bit, replaces);
+        let word = &mut self.words[index];
+        if self.window.block == 0 {
+            self.window.units &= (!1) << bit;
+            word.edit_in_order(bit, replaces);
+        } else {
+            self.window.units &= !(1 << bit);
+            word.edited |= 1 << bit;
+            self.blocks[self.window.block as usize - 1][bit] = Slot::Lone(RunId::new(id)).pack();
+        }
         extend_short(&mut self.inserted, units);
         self.aux.extend::<N>();
         let run = Run::new(start, start + to_u32(N), handle, chain, RunId::new(id));
@@ -272,21 +279,45 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         Some(inserted)
     }
 
-    /// Sees which units of a word may be edited next, if the word is to remain edited in order.
+    /// Goes to a word to edit. If it cannot remain edited in order, it gets a block.
     #[cold]
     fn open_window(&mut self, index: usize) {
         self.window = Window::CLOSED;
         let id = to_u32(self.runs.len());
         let next = self.words.get(index + 1).map_or(0, |next| next.inner << (WORD - 1));
         let Some(word) = self.words.get_mut(index) else { return };
-        let mut units = word.plain() & !(word.inner >> 1 | next) & word.next_in_order(id);
-        if word.edited == 0 {
-            word.first_run = id;
+        let mut units = word.plain() & !(word.inner >> 1 | next);
+        if word.block == 0 {
+            let next = word.next_in_order(id);
+            if next != 0 {
+                units &= next;
+                if word.edited == 0 {
+                    word.first_run = id;
+                }
+            } else if self.add_block(index).is_err() {
+                return;
+            }
         }
         if index >= self.base as usize / WORD {
             units &= self.names_in(index);
         }
-        self.window = Window { word: index, units };
+        self.window = Window { word: index, units, block: self.words[index].block };
+    }
+
+    /// Gives a word a block for its slots.
+    fn add_block(&mut self, index: usize) -> Result<(), Error> {
+        if self.blocks.capacity() == self.blocks.len() {
+            self.blocks.try_reserve(1)?;
+        }
+        let word = &mut self.words[index];
+        let mut block: Block = [PackedSlot::default(); WORD];
+        for (bit, run) in ones(word.edited, 0).zip(word.run_in_order(0)..) {
+            block[bit] = Slot::Lone(RunId::new(run)).pack();
+        }
+        self.blocks.push(block);
+        word.block = to_u32(self.blocks.len());
+        word.bodies = 0;
+        Ok(())
     }
 
     /// The units of a word of inserted ones that have a handle of their own.
@@ -395,12 +426,11 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         }
         self.live += placed.len;
         let main = self.push_run(placed.start, self.fresh() - u32::from(labels.own_start), handle, chain);
-        self.hang_labels(main, labels);
-        self.hang(main, handle);
         if labels.end || labels.own_start {
-            // Labels are dead.
-            self.touch_run(main);
+            self.runs[main.0.at()].label();
+            self.hang_labels(main, labels);
         }
+        self.hang(main, handle);
         let inserted = Inserted {
             first: replaced.unwrap_or(Handle::new(placed.start)),
             base: placed.start,
@@ -442,15 +472,13 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         if self.runs.capacity() - self.runs.len() < RUNS_OF_EDIT {
             self.reserve_runs()?;
         }
-        let (word, bit) = (&self.words[handle.at() / WORD], handle.at() % WORD);
-        if word.edited != 0 {
-            // The slot of the instruction may be a site, and its word get a block.
-            if word.edited >> bit & 1 != 0 && self.sites.capacity() == self.sites.len() {
-                self.sites.try_reserve(1)?;
-            }
-            if word.block == 0 && self.blocks.capacity() == self.blocks.len() {
-                self.blocks.try_reserve(1)?;
-            }
+        let (index, bit) = (handle.at() / WORD, handle.at() % WORD);
+        let word = &self.words[index];
+        if word.edited >> bit & 1 != 0 && self.sites.capacity() == self.sites.len() {
+            self.sites.try_reserve(1)?;
+        }
+        if word.block == 0 && word.next_in_order(to_u32(self.runs.len())) >> bit & 1 == 0 {
+            self.add_block(index)?;
         }
         Ok(())
     }
@@ -649,7 +677,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         if labels.own_start {
             let Run { anchor, end, .. } = *self.run(main);
             let label = self.push_run(end, end + 1, anchor, Chain::Pre);
-            self.touch_run(label);
+            self.runs[label.0.at()].label();
             self.hang(label, anchor);
         }
     }
@@ -662,50 +690,37 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     }
 
     /// Hangs a run into the site of its anchor, nearest to the instruction.
-    #[inline]
     fn hang(&mut self, id: RunId, anchor: Handle) {
-        let is_body = self.run(id).chain() == Chain::Body;
-        let (word, bit) = (&mut self.words[anchor.at() / WORD], anchor.at() % WORD);
-        if word.next_in_order(id.0.index()) >> bit & 1 != 0 {
-            if word.edited == 0 {
-                word.first_run = id.0.index();
+        let (index, bit) = (anchor.at() / WORD, anchor.at() % WORD);
+        let word = &mut self.words[index];
+        match word.block.checked_sub(1) {
+            None => {
+                if word.edited == 0 {
+                    word.first_run = id.0.index();
+                }
+                let run = &self.runs[id.0.at()];
+                word.edit_in_order(bit, run.chain() == Chain::Body && !run.is_labeled());
             }
-            word.edit_in_order(bit, is_body);
-        } else {
-            self.hang_out_of_order(id, anchor);
+            Some(block) => {
+                let slot = &mut self.blocks[block as usize][bit];
+                if word.edited >> bit & 1 == 0 {
+                    word.edited |= 1 << bit;
+                    *slot = Slot::Lone(id).pack();
+                } else {
+                    let site = match slot.unpack() {
+                        Slot::Site(site) => site,
+                        Slot::Lone(lone) => {
+                            let site = to_u32(self.sites.len());
+                            *slot = Slot::Site(site).pack();
+                            self.sites.push(Site::lone(lone, self.run(lone)));
+                            site
+                        }
+                    };
+                    self.hang_into_site(id, site);
+                }
+            }
         }
         self.touch(anchor);
-    }
-
-    fn hang_out_of_order(&mut self, id: RunId, anchor: Handle) {
-        let (index, bit) = (anchor.at() / WORD, anchor.at() % WORD);
-        let mut word = self.words[index];
-        if word.block == 0 {
-            let mut block: Block = [PackedSlot::default(); WORD];
-            for (bit, run) in ones(word.edited, 0).zip(word.run_in_order(0)..) {
-                block[bit] = Slot::Lone(RunId::new(run)).pack();
-            }
-            self.blocks.push(block);
-            word.block = to_u32(self.blocks.len());
-            word.bodies = 0;
-        }
-        let slot = &mut self.blocks[word.block as usize - 1][bit];
-        if word.edited >> bit & 1 != 0 {
-            let site = match slot.unpack() {
-                Slot::Site(site) => site,
-                Slot::Lone(lone) => {
-                    let site = to_u32(self.sites.len());
-                    *slot = Slot::Site(site).pack();
-                    self.sites.push(Site::lone(lone, self.run(lone)));
-                    site
-                }
-            };
-            self.hang_into_site(id, site);
-        } else {
-            *slot = Slot::Lone(id).pack();
-            word.edited |= 1 << bit;
-        }
-        self.words[index] = word;
     }
 
     fn hang_into_site(&mut self, id: RunId, site: u32) {

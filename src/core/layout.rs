@@ -149,8 +149,8 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
     fn weave(&mut self, at: usize) -> usize {
         let (list, anchor) = (self.list, Handle::new(to_u32(at)));
         match list.slot(anchor) {
-            Slot::Lone(id) if !list.run(id).is_touched() => self.weave_lone(anchor, list.run(id)),
-            _ => self.weave_site(anchor),
+            Slot::Lone(id) => self.weave_lone(anchor, list.run(id)),
+            Slot::Site(_) => self.weave_site(anchor),
         }
         let len = list.len_at(anchor);
         if len > 1 {
@@ -170,58 +170,119 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         self.original[end.at() + 1..].fill(NOWHERE);
     }
 
-    /// An instruction with one run that was not edited in its turn.
+    /// An instruction with one run.
     #[inline]
     fn weave_lone(&mut self, anchor: Handle, run: &Run) {
         let list = self.list;
-        let (start, end) = (run.start.at(), run.end as usize);
+        let start = run.start.at();
         if run.chain() == Chain::Body && !list.words.is_dead(anchor.at()) {
             self.set_label(anchor);
             let new = self.new;
-            self.copy_inserted(start..end);
+            self.copy_run(run, start);
             // The first instruction of the run goes by the name of the anchor, and so does its fact.
             if size_of::<A>() != 0 {
                 self.aux[new] = list.aux[anchor.at()];
             }
-        } else if run.chain() == Chain::Pre {
+        } else if run.chain() == Chain::Pre && !run.is_touched() {
             self.set_label(anchor);
-            self.copy_inserted(start..end);
-            self.copy_own(anchor);
+            self.copy_run(run, start);
+            self.copy_units(anchor);
         } else {
             self.weave_unusual(anchor, run);
         }
     }
 
     fn weave_unusual(&mut self, anchor: Handle, run: &Run) {
-        let range = run.start.at()..run.end as usize;
         match run.chain() {
             Chain::Fall => {
                 self.starts.push((anchor.index(), to_u32(self.new)));
-                self.copy_inserted(range);
+                self.copy_run(run, run.start.at());
                 self.set_label(anchor);
-                self.copy_own(anchor);
+                self.copy_units(anchor);
             }
             Chain::Post => {
                 self.set_label(anchor);
-                self.copy_own(anchor);
-                self.copy_inserted(range);
+                self.copy_units(anchor);
+                self.copy_run(run, run.start.at());
             }
-            Chain::Pre | Chain::Body => {
+            Chain::Body => {
                 self.set_label(anchor);
                 let rest = self.skip_body(run);
-                self.copy_inserted(rest..range.end);
+                self.copy_run(run, rest);
+            }
+            // The first instruction may have been edited, and be where the label is.
+            Chain::Pre => self.weave_site(anchor),
+        }
+    }
+
+    /// The units of a run from unit `from` of the list on, with all that stands around them.
+    #[inline]
+    fn copy_run(&mut self, run: &Run, from: usize) {
+        if run.is_touched() {
+            return self.weave_run(run, from);
+        }
+        self.copy_inserted(from..run.code_end() as usize);
+        if run.is_labeled() {
+            self.inserted[(run.code_end() - self.list.base) as usize] = to_u32(self.new);
+        }
+    }
+
+    /// A run in which something was edited.
+    fn weave_run(&mut self, run: &Run, mut from: usize) {
+        let (list, end) = (self.list, run.end as usize);
+        while from < end {
+            from = self.copy_stretch(from, end);
+            if from < end {
+                let anchor = Handle::new(to_u32(from));
+                match list.slot(anchor) {
+                    Slot::Lone(id) if !list.run(id).is_touched() => self.weave_lone(anchor, list.run(id)),
+                    _ => self.weave_site(anchor),
+                }
+                from += list.words.len_at(from);
             }
         }
     }
 
-    /// The general case.
+    /// Inserted units from `from` up to the next edited one, or to `end`. Returns where that is.
+    fn copy_stretch(&mut self, mut from: usize, end: usize) -> usize {
+        let list = self.list;
+        let base = list.base as usize;
+        loop {
+            let at = list.words.find(from..end, Word::touched);
+            if from < at {
+                self.copy_inserted(from..at);
+            }
+            if at == end {
+                return at;
+            }
+            let len = list.words.len_at(at);
+            self.inserted[at - base..at - base + len].fill(NOWHERE);
+            if list.words.is_edited(at) {
+                return at;
+            }
+            self.inserted[at - base] = to_u32(self.new);
+            from = at + len;
+        }
+    }
+
+    /// The general case: an instruction with all that stands around it, and around that in its turn.
     fn weave_site(&mut self, anchor: Handle) {
         let list = self.list;
         let mut place = Place::Before(anchor);
         self.note_start(anchor);
         while place != Place::After(anchor) {
             place = match place {
-                Place::Before(handle) if handle != anchor => self.weave_stretch(handle),
+                Place::Before(handle) if handle != anchor => {
+                    let end = list.piece_end(handle);
+                    let at = self.copy_stretch(handle.at(), end);
+                    if at < end {
+                        let edited = Handle::new(to_u32(at));
+                        self.note_start(edited);
+                        list.step(Place::Before(edited))
+                    } else {
+                        list.place_in(at, end)
+                    }
+                }
                 Place::Run(id) => {
                     let run = list.run(id);
                     let start =
@@ -229,7 +290,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                     if run.is_touched() {
                         list.step(place)
                     } else {
-                        self.copy_inserted(start..run.end as usize);
+                        self.copy_run(run, start);
                         Place::RunEnd(id)
                     }
                 }
@@ -242,35 +303,6 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                     list.step(place)
                 }
                 _ => list.step(place),
-            }
-        }
-    }
-
-    /// The units of a touched run, from `handle` to the first instruction that has a site of its own. Returns
-    /// the place where that left off.
-    fn weave_stretch(&mut self, handle: Handle) -> Place {
-        let list = self.list;
-        let end = list.piece_end(handle);
-        let at = list.words.find(handle.at()..end, Word::touched);
-        self.copy_inserted(handle.at()..at);
-        if at == end {
-            return list.place_in(at, end);
-        }
-        let (anchor, len) = (Handle::new(to_u32(at)), list.words.len_at(at));
-        let from = at - list.base as usize;
-        self.inserted[from..from + len].fill(NOWHERE);
-        if !list.words.is_edited(at) {
-            self.set_label(anchor);
-            return list.place_in(at + len, end);
-        }
-        match list.slot(anchor) {
-            Slot::Lone(id) if !list.run(id).is_touched() => {
-                self.weave_lone(anchor, list.run(id));
-                list.place_in(at + len, end)
-            }
-            _ => {
-                self.note_start(anchor);
-                list.step(Place::Before(anchor))
             }
         }
     }
@@ -289,30 +321,51 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
 
     /// An instruction that has a site: its own units or those that replaced it, if it is live.
     fn copy_own(&mut self, handle: Handle) {
-        let list = self.list;
-        if list.words.is_dead(handle.at()) {
+        let (list, new) = (self.list, self.new);
+        let body = list.body(handle);
+        if body == handle {
+            self.copy_units(handle);
+        } else if !list.words.is_dead(handle.at()) {
+            self.copy_inserted(body.at()..body.at() + list.len_at(body));
+            if size_of::<A>() != 0 {
+                self.aux[new] = list.aux[handle.at()];
+            }
+            self.note_own(handle, new);
+        }
+    }
+
+    /// The units of an edited instruction that was not replaced, if it is live.
+    #[inline]
+    fn copy_units(&mut self, handle: Handle) {
+        let (list, at, new) = (self.list, handle.at(), self.new);
+        if list.words.is_dead(at) {
             return;
         }
-        let (body, new) = (list.body(handle), self.new);
-        let units = list.units(body);
-        let len = units.len();
-        self.units[new..new + len].copy_from_slice(units);
-        self.aux[new] = list.aux[handle.at()];
-        self.aux[new + 1..new + len].fill(A::default());
-        self.new += len;
-        let new = to_u32(new);
-        if body != handle {
-            number_exactly(self.inserted, (body.index() - list.base) as usize, len, new);
-        } else if list.words.has(handle.at(), |word| word.branch) {
-            self.branches.push((handle, new));
+        let len = list.words.len_at(at);
+        let inserted = at >= list.base as usize;
+        let (column, from) = if inserted { (&list.inserted[..], at - list.base as usize) } else { (list.original, at) };
+        copy(self.units, new, column, from, len);
+        if let Some(facts) = list.aux.sized() {
+            copy(self.aux, new, facts, at, len);
         }
-        if handle.index() < list.base {
-            if body == handle {
-                number_exactly(self.original, handle.at() + 1, len - 1, new + 1);
+        self.new += len;
+        if list.words.has(at, |word| word.branch) {
+            self.branches.push((handle, to_u32(new)));
+        }
+        if !inserted {
+            if len > 1 {
+                number_exactly(self.original, at + 1, len - 1, to_u32(new) + 1);
             }
-            if self.original[handle.at()] != new {
-                self.own.push((handle.index(), new));
-            }
+            self.note_own(handle, new);
+        }
+    }
+
+    /// Notes where an original instruction went itself, if that is not its label.
+    #[inline]
+    fn note_own(&mut self, handle: Handle, new: usize) {
+        let new = to_u32(new);
+        if handle.index() < self.list.base && self.original[handle.at()] != new {
+            self.own.push((handle.index(), new));
         }
     }
 

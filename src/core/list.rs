@@ -19,8 +19,8 @@
 //! 5. A chain is a ring that its site names by the last run. Each run hangs in one chain of one anchor.
 //! 6. A run of kind [`Chain::Body`] hangs among the `post` runs, and its first instruction is the
 //!    replacement of the anchor, if the site says so. Its units are no handle: the anchor is its name.
-//! 7. `window` is of a word without a block, in which the next run may be that of any of its units: live
-//!    instructions of one unit, not edited, and above all that are.
+//! 7. The units of `window` are live instructions of one unit that were not edited. If the word has no block,
+//!    they are above all edited ones, and the next run may be that of any of them.
 //! 8. `targets` has [`Isa::MAX_FIELDS`] entries for each inserted branch, in the order of their units.
 
 use bumpalo::collections::{CollectionAllocErr, Vec};
@@ -38,17 +38,19 @@ pub(super) const RUNS_OF_EDIT: usize = 2;
 /// An edit may need this many units beside those of its patch, for labels.
 pub(super) const MAX_LABELS: usize = 2;
 
-/// Where an edit would be the next one in order.
+/// The word that edits are made in, and its units that are open to a short edit.
 #[derive(Clone, Copy)]
 pub(super) struct Window {
     /// The index of the word.
     pub(super) word: usize,
     pub(super) units: u64,
+    /// Its block.
+    pub(super) block: u32,
 }
 
 impl Window {
     /// Of no word.
-    pub(super) const CLOSED: Self = Self { word: usize::MAX, units: 0 };
+    pub(super) const CLOSED: Self = Self { word: usize::MAX, units: 0, block: 0 };
 }
 
 /// A program under edit.

@@ -34,12 +34,14 @@ pub(super) struct Run {
     /// One past its last unit.
     pub(super) end: u32,
     pub(super) anchor: Handle,
-    /// The next in the ring of its chain, above four bits: `TOUCHED`, 0, and two of the chain.
+    /// The next in the ring of its chain, above four bits: `TOUCHED`, `LABELED`, and two of the chain.
     link: u32,
 }
 
 /// Something in the run was edited or deleted.
 const TOUCHED: u32 = 8;
+/// The last unit of the run is a label.
+const LABELED: u32 = 4;
 const CHAIN: u32 = 3;
 const NEXT_SHIFT: u32 = 4;
 
@@ -70,13 +72,30 @@ impl Run {
     }
 
     pub(super) fn set_next(&mut self, next: RunId) {
-        self.link = next.0.index() << NEXT_SHIFT | self.link & (TOUCHED | CHAIN);
+        self.link = next.0.index() << NEXT_SHIFT | self.link & (TOUCHED | LABELED | CHAIN);
     }
 
     /// Whether something in the run was edited or deleted.
     #[inline]
     pub(super) fn is_touched(&self) -> bool {
         self.link & TOUCHED != 0
+    }
+
+    /// Whether its last unit is a label, which is dead.
+    #[inline]
+    pub(super) fn is_labeled(&self) -> bool {
+        self.link & LABELED != 0
+    }
+
+    /// One past its last unit that is not a label.
+    #[inline]
+    pub(super) fn code_end(&self) -> u32 {
+        self.end - (self.link & LABELED) / LABELED
+    }
+
+    #[inline]
+    pub(super) fn label(&mut self) {
+        self.link |= LABELED;
     }
 
     #[inline]
