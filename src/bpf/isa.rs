@@ -108,12 +108,9 @@ impl Isa for Bpf {
 
     #[inline]
     fn scan(units: &[Insn], over: usize) -> Result<Marks, usize> {
-        let (low, high) = match units.as_chunks::<{ Marks::UNITS / 2 }>().0 {
-            // Loops of a known length are unrolled.
-            [low, high, ..] => (pairs(low), pairs(high)),
-            [low] => (pairs(low), pairs(&units[low.len()..])),
-            [] => (pairs(units), 0),
-        };
+        let block = &units[..units.len().min(Marks::UNITS)];
+        let (low, high) = block.split_at(block.len().min(Marks::UNITS / 2));
+        let (low, high) = (pairs(low), pairs(high));
         if low | high | over as u64 == 0 {
             return Ok(Marks::default());
         }
@@ -159,7 +156,14 @@ static MARK: [u8; 256] = {
 /// The marks of up to 32 slots, two bits each, the first slot lowest.
 #[inline]
 fn pairs(slots: &[Insn]) -> u64 {
-    slots.iter().rev().fold(0, |pairs, insn| pairs << 2 | u64::from(MARK[usize::from(insn.code)]))
+    let mark = |pairs: u64, insn: &Insn| pairs << 2 | u64::from(MARK[usize::from(insn.code)]);
+    let (eights, rest) = slots.as_chunks::<8>();
+    let mut pairs = rest.iter().rev().fold(0, mark);
+    for eight in eights.iter().rev() {
+        // Of a known length, this has no loop.
+        pairs = pairs << 16 | eight.iter().rev().fold(0, mark);
+    }
+    pairs
 }
 
 /// The bits of even number, moved together.

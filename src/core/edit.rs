@@ -222,6 +222,10 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             2 => self.insert_short::<2>(handle, patch, chain),
             3 => self.insert_short::<3>(handle, patch, chain),
             4 => self.insert_short::<4>(handle, patch, chain),
+            5 => self.insert_short::<5>(handle, patch, chain),
+            6 => self.insert_short::<6>(handle, patch, chain),
+            7 => self.insert_short::<7>(handle, patch, chain),
+            8 => self.insert_short::<8>(handle, patch, chain),
             _ => None,
         };
         match inserted {
@@ -251,7 +255,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         }
         let (id, start) = (to_u32(self.runs.len()), self.fresh());
         let plain = patch.branches.is_empty() && I::is_plain(units);
-        let branch = if plain { 0 } else { self.branches_of_short(start, patch)? };
+        let (branch, labeled) = if plain { (0, false) } else { self.branches_of_short(start, patch)? };
         if branch != 0 || start as usize % WORD + N > WORD || start as usize % WORD == 0 {
             self.append_words(start, N, Marks { branch, ..Marks::default() }, id);
         }
@@ -260,7 +264,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         let word = &mut self.words[index];
         if self.window.block == 0 {
             self.window.units &= (!1) << bit;
-            word.edit_in_order(bit, replaces);
+            word.edit_in_order(bit, replaces && !labeled);
         } else {
             self.window.units &= !(1 << bit);
             word.edited |= 1 << bit;
@@ -268,7 +272,12 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         }
         extend_short(&mut self.inserted, units);
         self.aux.extend::<N>();
-        let run = Run::new(start, start + to_u32(N), handle, chain, RunId::new(id));
+        let mut run = Run::new(start, start + to_u32(N), handle, chain, RunId::new(id));
+        if labeled {
+            self.push_label(id);
+            run.end += 1;
+            run.label();
+        }
         extend_short(&mut self.runs, &[run]);
         self.touch(handle);
         let first = if replaces { handle } else { Handle::new(start) };
@@ -340,15 +349,14 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         self.words.append(start as usize, len, &marks, run, branches);
     }
 
-    /// Notes where the branches of a short patch at `start` lead. Returns which units they are; `None`, with nothing
-    /// noted, if there is anything unusual.
-    fn branches_of_short(&mut self, start: u32, patch: &Patch<'_, I::Unit>) -> Option<u64> {
-        let noted = self.targets.len();
+    /// Notes where the branches of a short patch at `start` lead. Returns which units they are, and whether they ask
+    /// for a label at its end; `None`, with nothing noted, if there is anything unusual.
+    fn branches_of_short(&mut self, start: u32, patch: &Patch<'_, I::Unit>) -> Option<(u64, bool)> {
+        let (noted, end) = (self.targets.len(), Handle::new(start + to_u32(patch.units.len())));
         let mut listed = patch.branches;
-        let mut branches = 0;
+        let (mut branches, mut labeled) = (0, false);
         for unit in 0..patch.units.len() {
-            let insn = &patch.units[unit..=unit];
-            if I::is_plain(insn) {
+            if I::is_plain(&patch.units[unit..=unit]) {
                 continue;
             }
             let target = self.target_in_short(start, patch, unit, &mut listed);
@@ -357,13 +365,14 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
                 return None;
             }
             branches |= 1 << unit;
+            labeled |= target == Some(end);
             self.targets.push(target);
         }
-        if !listed.is_empty() {
+        if !listed.is_empty() || self.inserted.len() + patch.units.len() + MAX_LABELS > self.room {
             self.targets.truncate(noted);
             return None;
         }
-        Some(branches)
+        Some((branches, labeled))
     }
 
     /// Where the branch at `unit` of a short patch leads, if it is one of a single unit and field.
@@ -379,27 +388,23 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         if I::MAX_FIELDS != 1 || I::len(&patch.units[unit..]) != Some(1) || I::fields(insn) != 1 {
             return None;
         }
-        let to = match **listed {
+        let len = to_u32(patch.units.len());
+        let target = match **listed {
             [Branch { unit: given, field: 0, target }, ref rest @ ..] if given as usize == unit => {
                 *listed = rest;
-                match target {
-                    Target::Original(to)
-                        if to <= self.original_len() && !self.words.is_inner(to as usize) =>
-                    {
-                        return Some(Handle::new(to));
-                    }
-                    Target::Local(to) if to < to_u32(patch.units.len()) => to,
-                    _ => return None,
-                }
+                target
             }
-            _ => match local_target::<I>(insn, (to_u32(unit), 0), to_u32(patch.units.len())) {
-                Ok(Target::Local(to)) => to,
-                _ => return None,
-            },
+            _ => local_target::<I>(insn, (to_u32(unit), 0), len).ok()?,
         };
-        // The first unit may be the name of the replaced instruction. None is inner, or there would be a wide one,
-        // which `is_plain` refuses.
-        (to != 0).then(|| Handle::new(start + to))
+        match target {
+            Target::Original(to) if to <= self.original_len() && !self.words.is_inner(to as usize) => {
+                Some(Handle::new(to))
+            }
+            // The first unit may go by another name. None is inner: a wide one is refused.
+            Target::Local(to) if to != 0 && to < len => Some(Handle::new(start + to)),
+            Target::End => Some(Handle::new(start + len)),
+            _ => None,
+        }
     }
 
     fn insert_any(

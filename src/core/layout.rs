@@ -446,11 +446,13 @@ fn number(labels: &mut [u32], at: usize, len: usize, mut new: u32) {
     let Some(padded) = labels.get_mut(at..at + len.next_multiple_of(LANES)) else {
         return number_exactly(labels, at, len, new);
     };
-    for lanes in padded.chunks_exact_mut(LANES) {
-        for (label, lane) in lanes.iter_mut().zip(0..) {
-            *label = new.wrapping_add(lane);
-        }
-        new = new.wrapping_add(8);
+    for lanes in padded.as_chunks_mut::<LANES>().0 {
+        let mut lane = 0;
+        *lanes = [(); LANES].map(|()| {
+            lane += 1;
+            new.wrapping_add(lane - 1)
+        });
+        new = new.wrapping_add(lane);
     }
 }
 
