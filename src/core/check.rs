@@ -4,8 +4,8 @@ use alloc::vec;
 use core::fmt;
 
 use super::handle::to_u32;
-use super::site::{Chain, Slot};
 use super::list::Window;
+use super::site::{Chain, Slot};
 use super::words::{WORD, Word, ones};
 use super::{Handle, Isa, List};
 

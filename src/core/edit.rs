@@ -222,6 +222,23 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             2 => self.insert_short::<2>(handle, patch, chain),
             3 => self.insert_short::<3>(handle, patch, chain),
             4 => self.insert_short::<4>(handle, patch, chain),
+            _ => None,
+        };
+        match inserted {
+            Some(inserted) => Ok(inserted),
+            None => self.insert_longer(handle, patch, chain),
+        }
+    }
+
+    /// What is too much code to stand wherever an edit is made.
+    #[inline(never)]
+    fn insert_longer(
+        &mut self,
+        handle: Handle,
+        patch: &Patch<'_, I::Unit>,
+        chain: Chain,
+    ) -> Result<Inserted, Error> {
+        let inserted = match patch.units.len() {
             5 => self.insert_short::<5>(handle, patch, chain),
             6 => self.insert_short::<6>(handle, patch, chain),
             7 => self.insert_short::<7>(handle, patch, chain),

@@ -285,8 +285,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                 }
                 Place::Run(id) => {
                     let run = list.run(id);
-                    let start =
-                        if run.chain() == Chain::Body { self.skip_body(run) } else { run.start.at() };
+                    let start = if run.chain() == Chain::Body { self.skip_body(run) } else { run.start.at() };
                     if run.is_touched() {
                         list.step(place)
                     } else {
@@ -343,7 +342,8 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         }
         let len = list.words.len_at(at);
         let inserted = at >= list.base as usize;
-        let (column, from) = if inserted { (&list.inserted[..], at - list.base as usize) } else { (list.original, at) };
+        let (column, from) =
+            if inserted { (&list.inserted[..], at - list.base as usize) } else { (list.original, at) };
         copy(self.units, new, column, from, len);
         if let Some(facts) = list.aux.sized() {
             copy(self.aux, new, facts, at, len);

@@ -104,11 +104,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         result
     }
 
-    fn sweep(
-        &self,
-        out: &mut Linear<I::Unit, A>,
-        overlong: &mut Vec<Overlong>,
-    ) -> Result<(), (u32, Error)> {
+    fn sweep(&self, out: &mut Linear<I::Unit, A>, overlong: &mut Vec<Overlong>) -> Result<(), (u32, Error)> {
         self.prepare(out).map_err(|error| (0, error))?;
         let new_len = Layout::new(self, out).run();
         debug_assert_eq!(new_len, self.live as usize);

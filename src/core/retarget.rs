@@ -79,12 +79,7 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
 
     /// Makes the branch whose units were at `at` and are at `from` lead to its targets, by field.
     #[inline]
-    fn aim(
-        &mut self,
-        at: Handle,
-        from: u32,
-        target_of: impl Fn(&[I::Unit], usize) -> Result<Handle, i64>,
-    ) {
+    fn aim(&mut self, at: Handle, from: u32, target_of: impl Fn(&[I::Unit], usize) -> Result<Handle, i64>) {
         let (list, map) = (self.list, self.map);
         let insn = &mut self.units[from as usize..][..list.len_at(at)];
         for field in 0..I::fields(insn) {

@@ -3,7 +3,7 @@
 use bumpalo::collections::Vec;
 
 /// Whether a column has room for `N` more.
-#[inline]
+#[inline(always)]
 pub(super) fn has_room<T, const N: usize>(column: &Vec<'_, T>) -> bool {
     column.capacity() - column.len() >= N
 }
@@ -16,7 +16,7 @@ pub(super) fn has_room<T, const N: usize>(column: &Vec<'_, T>) -> bool {
 /// # Panics
 ///
 /// If there is no room.
-#[inline]
+#[inline(always)]
 #[expect(unsafe_code, reason = "a copy of fixed width into memory that is not initialized")]
 pub(super) fn extend_short<T: Copy, const N: usize>(column: &mut Vec<'_, T>, values: &[T; N]) {
     let len = column.len();

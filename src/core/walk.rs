@@ -1,7 +1,7 @@
 //! [`Place`] and [`List::step`]: the order in which a list stands, one step at a time.
 
-use super::site::{Chain, RunId};
 use super::handle::to_u32;
+use super::site::{Chain, RunId};
 use super::{Handle, Isa, List};
 
 /// A point of the layout of a list. What stands around an instruction comes in the order of
