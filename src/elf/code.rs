@@ -238,7 +238,7 @@ impl CodeSection {
             return Err(ElfError::section(section.name, 0, "longer than 4 GiB"));
         }
         let pinned = BitVec::repeat(false, insns.len());
-        let program = Program { insns, subprogs: Vec::new(), pinned };
+        let program = Program { insns, pinned, ..Program::default() };
         let name = String::from_utf8_lossy(section.name).into_owned();
         Ok(Self { section: index, name, ..Self::of_program(program, image.endian) })
     }

@@ -8,6 +8,10 @@ mod btf;
 mod cfg;
 #[cfg(all(feature = "cli", unix))]
 mod cli;
+#[cfg(all(feature = "bpf", target_os = "linux"))]
+mod differential;
+#[cfg(feature = "bpf")]
+mod editor;
 #[cfg(feature = "fuzzing")]
 mod edits;
 #[cfg(feature = "elf")]
