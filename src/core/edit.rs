@@ -211,6 +211,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     }
 
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "an edit takes half as many instructions where it is made")]
     fn insert(
         &mut self,
         handle: Handle,
@@ -255,6 +256,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     /// all others: a few instructions of one unit, in the place of or around another one of one unit, which was not
     /// edited before; no labels; and room for all of it.
     #[inline(always)]
+    #[expect(clippy::inline_always, reason = "an edit takes half as many instructions where it is made")]
     fn insert_short<const N: usize>(
         &mut self,
         handle: Handle,
@@ -273,7 +275,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         let (id, start) = (to_u32(self.runs.len()), self.fresh());
         let plain = patch.branches.is_empty() && I::is_plain(units);
         let (branch, labeled) = if plain { (0, false) } else { self.branches_of_short(start, patch)? };
-        if branch != 0 || start as usize % WORD + N > WORD || start as usize % WORD == 0 {
+        if branch != 0 || start as usize % WORD + N > WORD || start.is_multiple_of(to_u32(WORD)) {
             self.append_words(start, N, Marks { branch, ..Marks::default() }, id);
         }
         let replaces = chain == Chain::Body;

@@ -136,10 +136,10 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                 self.aux[run.start.index().wrapping_add(shift) as usize] = list.aux[at];
             }
         }
-        let last = Handle::new(to_u32(at + count - 1));
-        let len = list.len_at(last);
+        let final_one = Handle::new(to_u32(at + count - 1));
+        let len = list.len_at(final_one);
         if len > 1 {
-            self.label_inner_units(last, len);
+            self.label_inner_units(final_one, len);
         }
         at + count - 1 + len
     }

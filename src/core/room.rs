@@ -4,6 +4,7 @@ use bumpalo::collections::Vec;
 
 /// Whether a column has room for `N` more.
 #[inline(always)]
+#[expect(clippy::inline_always, reason = "it takes fewer instructions than a call")]
 pub(super) fn has_room<T, const N: usize>(column: &Vec<'_, T>) -> bool {
     column.capacity() - column.len() >= N
 }
@@ -17,6 +18,7 @@ pub(super) fn has_room<T, const N: usize>(column: &Vec<'_, T>) -> bool {
 ///
 /// If there is no room.
 #[inline(always)]
+#[expect(clippy::inline_always, reason = "it takes fewer instructions than a call")]
 #[expect(unsafe_code, reason = "a copy of fixed width into memory that is not initialized")]
 pub(super) fn extend_short<T: Copy, const N: usize>(column: &mut Vec<'_, T>, values: &[T; N]) {
     let len = column.len();

@@ -120,7 +120,7 @@ impl<'a> Words<'a> {
     /// Forgets units from `len` on, nothing of which was edited or deleted.
     pub(super) fn truncate(&mut self, len: usize) {
         self.words.truncate(len.div_ceil(WORD));
-        if len % WORD != 0
+        if !len.is_multiple_of(WORD)
             && let Some(word) = self.words.last_mut()
         {
             let kept = below(len % WORD);
