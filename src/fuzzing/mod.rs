@@ -7,6 +7,7 @@
 mod by_hand;
 mod case;
 mod edits;
+pub mod interp;
 mod mirror;
 mod model;
 mod toy;
