@@ -7,6 +7,7 @@
 mod by_hand;
 mod case;
 mod edits;
+mod generate;
 pub mod interp;
 mod mirror;
 mod model;
@@ -14,4 +15,5 @@ mod toy;
 
 pub use case::TestCase;
 pub use edits::check;
+pub use generate::Generated;
 pub use toy::Toy;

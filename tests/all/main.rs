@@ -16,6 +16,8 @@ mod elf;
 mod encoding;
 #[cfg(feature = "elf")]
 mod facts;
+#[cfg(all(feature = "fuzzing", target_os = "linux"))]
+mod interp;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod kernel;
 #[cfg(all(feature = "bpf", target_os = "linux"))]

@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use super::fault::Fault;
-use super::memory::{APART, VALUES};
+use super::memory::{APART, MAPS, VALUES};
 use super::run::Run;
 use crate::bpf::opcode::FRAME_POINTER;
 use crate::bpf::{Endian, Insn};
@@ -105,6 +105,12 @@ impl Machine {
     #[must_use]
     pub fn value_address(map: u32) -> u64 {
         VALUES + u64::from(map) * APART
+    }
+
+    /// What stands for a map where a helper takes one.
+    #[must_use]
+    pub fn map_address(map: u32) -> u64 {
+        MAPS + u64::from(map)
     }
 
     /// Runs a program from its first slot.
