@@ -51,3 +51,8 @@ pub fn patch<T: Copy + Default>(
         }
     }
 }
+
+/// The live instruction that a jump to `target` lands on.
+pub(super) fn landing<T>(list: &List<'_, Bpf, Aux<T>>, target: Handle) -> Option<Handle> {
+    if list.is_live(target) { Some(target) } else { list.next(target) }
+}

@@ -4,12 +4,49 @@
 //! from: a pass analyses it, by original position, and edits the list. Several passes may edit one
 //! list before it is linearized once; each one says what it takes of those before it. [`Pass`] names
 //! them for a command line.
+//!
+//! Other passes do as the Linux kernel does to a program that it has verified, instruction for instruction. They
+//! take the facts of the verifier from the list (an [`Aux`](crate::bpf::Aux) for each instruction) and no
+//! program, so that they see what those before them did. A host chooses and orders them:
+//!
+//! | pass | function of the kernel |
+//! | --- | --- |
+//! | [`hard_wire_dead_branches`] | `opt_hard_wire_dead_code_branches` |
+//! | [`remove_dead_code`] | `opt_remove_dead_code` |
+//! | [`remove_nops`] | `opt_remove_nops` |
+//! | [`sanitize_dead_code`] | `sanitize_dead_code` |
+//!
+//! Used with an [`Editor`](crate::bpf::Editor), all tables come out as the kernel's:
+//!
+//! ```
+//! use relinear::Arena;
+//! use relinear::bpf::{Aux, Insn, Program};
+//! use relinear::passes::{hard_wire_dead_branches, remove_dead_code, remove_nops};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // r0 = 7;  if r0 == 7 goto +1;  r0 = 9;  exit
+//! let insns = vec![Insn::mov64_imm(0, 7), Insn::jmp_imm(0x10, 0, 7, 1), Insn::mov64_imm(0, 9), Insn::exit()];
+//! let aux = [true, true, false, true].map(|seen| Aux { seen, ..Aux::default() }).to_vec();
+//! let program = Program::<()> { insns, aux, ..Program::default() };
+//! let arena = Arena::new();
+//! let mut editor = program.edit(&arena)?;
+//! hard_wire_dead_branches::run(editor.list())?;
+//! remove_dead_code::run(editor.list())?;
+//! remove_nops::run(editor.list(), &remove_nops::Options::default())?;
+//! assert_eq!(editor.linearize()?.insns, [Insn::mov64_imm(0, 7), Insn::exit()]);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod blind;
 mod constants;
 pub mod dce;
 mod eval;
+pub mod hard_wire_dead_branches;
 pub mod kernel;
+pub mod remove_dead_code;
+pub mod remove_nops;
+pub mod sanitize_dead_code;
 mod scratch;
 
 use core::fmt;

@@ -8,6 +8,8 @@ mod btf;
 mod cfg;
 #[cfg(all(feature = "cli", unix))]
 mod cli;
+#[cfg(feature = "bpf")]
+mod editor;
 #[cfg(feature = "fuzzing")]
 mod edits;
 #[cfg(feature = "elf")]
