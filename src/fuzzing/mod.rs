@@ -11,9 +11,12 @@ mod generate;
 pub mod interp;
 mod mirror;
 mod model;
+mod program;
+mod raw;
 mod toy;
 
 pub use case::TestCase;
 pub use edits::check;
 pub use generate::Generated;
+pub use program::{ProgramCase, check_program};
 pub use toy::Toy;

@@ -28,6 +28,8 @@ mod liveness;
 mod objects;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod passes;
+#[cfg(feature = "fuzzing")]
+mod programs;
 #[cfg(feature = "bpf")]
 mod random;
 #[cfg(feature = "bpf")]

@@ -111,7 +111,8 @@ impl Generated {
     }
 }
 
-fn machine(u: &mut Unstructured<'_>) -> Result<Machine> {
+/// A machine with a packet, a context and maps of repeated bytes.
+pub(super) fn machine(u: &mut Unstructured<'_>) -> Result<Machine> {
     let mut bytes = |len| (0..len).map(|_| u.arbitrary()).collect::<Result<Vec<u8>>>();
     let (packet, context) = (bytes(8)?, bytes(8)?);
     let repeated = |bytes: &[u8], len| bytes.iter().copied().cycle().take(len).collect();

@@ -4,7 +4,7 @@ use std::vec::Vec;
 
 use super::fault::Reason;
 use super::machine::HelperCall;
-use super::memory::{APART, FRAMES, MAPS, VALUES};
+use super::memory::{APART, MAPS, VALUES};
 use super::run::{Flow, Run};
 use crate::bpf::Insn;
 use crate::bpf::opcode::{CALL_HELPER, CALL_LOCAL};
@@ -80,7 +80,7 @@ impl Run<'_> {
     pub(super) fn enter(&mut self, from: usize, turns: Option<Turns>) {
         let depth = self.frames.len() as u64;
         let frame = self.machine.frame;
-        self.memory.push(FRAMES - depth * APART - frame as u64, std::vec![0; frame]);
+        self.memory.push(self.frame_pointer(depth) - frame as u64, std::vec![0; frame]);
         let saved = self.take_callee_saved();
         self.put_callee_saved([None; 4], depth);
         self.frames.push(Frame { saved, from, turns, may_goto: self.machine.may_goto });
@@ -122,7 +122,7 @@ impl Run<'_> {
             self.write(0, error)?;
             return Ok(Flow::Next);
         }
-        let to = function.wrapping_sub(self.machine.functions);
+        let to = function.wrapping_sub(self.function(0));
         let function = i64::try_from(to).map_err(|_| Reason::Function(function))?;
         self.turn(Turns { function, context, at: 0, count: count.unwrap_or_default() })
     }

@@ -33,9 +33,9 @@ pub struct Machine {
     pub packet: Vec<u8>,
     /// The maps, which programs name by their index.
     pub maps: Vec<MapValues>,
-    /// What is added to the position of a function for its address. What a program does should not
-    /// depend on it.
-    pub functions: u64,
+    /// What is added to the addresses of functions, by their positions, and of frames. What a program does
+    /// should not depend on it.
+    pub base: u64,
 }
 
 /// What 32-bit operations leave in the upper half of a register.
@@ -95,7 +95,7 @@ impl Default for Machine {
             packet_ends: Vec::new(),
             packet: Vec::new(),
             maps: Vec::new(),
-            functions: 0x5000_0000_0000,
+            base: 0,
         }
     }
 }
@@ -120,5 +120,16 @@ impl Machine {
     /// What stopped it.
     pub fn run(&self, program: &[Insn]) -> Result<Outcome, Fault> {
         Run::new(self, program).finish()
+    }
+
+    /// As [`run`](Machine::run), and says of each slot whether an instruction ran that starts there.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Machine::run).
+    pub fn run_seen(&self, program: &[Insn]) -> Result<(Outcome, Vec<bool>), Fault> {
+        let mut run = Run::new(self, program);
+        let outcome = run.finish()?;
+        Ok((outcome, run.seen))
     }
 }

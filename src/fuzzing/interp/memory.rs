@@ -14,6 +14,8 @@ pub(super) const PACKET: u64 = 0x2000_0000_0000;
 pub(super) const VALUES: u64 = 0x3000_0000_0000;
 /// What stands for the first map; the others follow.
 pub(super) const MAPS: u64 = 0x4000_0000_0000;
+/// The function at slot 0.
+pub(super) const FUNCTIONS: u64 = 0x5000_0000_0000;
 /// The frame pointer of the entry function; those of its callees are [`APART`] from each other.
 pub(super) const FRAMES: u64 = 0x7fff_0000_0000;
 /// The distance between ranges of one kind, in bytes.

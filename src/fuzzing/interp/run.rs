@@ -7,10 +7,10 @@ use super::branch::is_taken;
 use super::call::Frame;
 use super::fault::{Fault, Reason};
 use super::machine::{HelperCall, HighHalf, Machine, Outcome};
-use super::memory::{APART, CONTEXT, FRAMES, MAPS, Memory, PACKET, VALUES, len_of};
+use super::memory::{APART, CONTEXT, FRAMES, FUNCTIONS, MAPS, Memory, PACKET, VALUES, len_of};
 use crate::bpf::opcode::{
     ALU, ALU64, ATOMIC, END, FRAME_POINTER, GOTOL, LD, LD_FUNC, LD_MAP_FD, LD_MAP_IDX, LD_MAP_IDX_VALUE,
-    LD_MAP_VALUE, LD_NUMBER, LDX, MAY_GOTO, MEMSX, MOV, ST, X,
+    LD_MAP_VALUE, LD_NUMBER, LDX, MAY_GOTO, MEMSX, MOV, ST, SUB, X, XOR,
 };
 use crate::bpf::{Insn, check_insn};
 
@@ -25,6 +25,8 @@ pub(super) struct Run<'m> {
     pub(super) trace: Vec<HelperCall>,
     /// The slot of the instruction that runs.
     pub(super) at: usize,
+    /// For each slot whether an instruction that starts there ran.
+    pub(super) seen: Vec<bool>,
 }
 
 /// Where control goes after an instruction.
@@ -49,18 +51,27 @@ impl<'m> Run<'m> {
         for (address, map) in (VALUES..).step_by(1 << 32).zip(&machine.maps) {
             memory.push(address, map.bytes.clone());
         }
-        let mut run =
-            Self { machine, program, regs: [None; 16], memory, frames: Vec::new(), trace: Vec::new(), at: 0 };
+        let mut run = Self {
+            machine,
+            program,
+            regs: [None; 16],
+            memory,
+            frames: Vec::new(),
+            trace: Vec::new(),
+            at: 0,
+            seen: std::vec![false; program.len()],
+        };
         run.regs[1] = Some(CONTEXT);
         run.enter(0, None);
         run
     }
 
     /// Runs to the end.
-    pub(super) fn finish(mut self) -> Result<Outcome, Fault> {
+    pub(super) fn finish(&mut self) -> Result<Outcome, Fault> {
         for _ in 0..self.machine.steps {
             let fault = |reason| Fault { at: self.at, reason };
             let len = check(self.program, self.at, self.machine.highest).map_err(fault)?;
+            self.seen[self.at] = true;
             let flow = self.step(len);
             let fault = |reason| Fault { at: self.at, reason };
             let at = i64::try_from(self.at).unwrap_or(i64::MAX);
@@ -121,6 +132,11 @@ impl<'m> Run<'m> {
     }
 
     fn arithmetic(&mut self, insn: Insn) -> Result<(), Reason> {
+        // What there is does not count: the kernel zeroes registers so, whatever they hold.
+        let zeroes = insn.is_reg() && insn.dst() == insn.src() && matches!(insn.op(), XOR | SUB);
+        if zeroes {
+            return self.write(insn.dst(), 0);
+        }
         let dst = if insn.op() == MOV { 0 } else { self.read(insn.dst())? };
         let src = if insn.op() == END { 0 } else { self.operand(insn)? };
         if is_zero_extension(insn) {
@@ -144,7 +160,7 @@ impl<'m> Run<'m> {
             LD_FUNC => {
                 let at = u64::try_from(self.at).map_err(|_| Reason::Unsupported)? + 1;
                 let to = at.wrapping_add_signed(insn.imm.into());
-                self.machine.functions.wrapping_add(to)
+                self.function(to)
             }
             _ => return Err(Reason::Unsupported),
         };
@@ -210,7 +226,17 @@ impl<'m> Run<'m> {
     /// Puts `r6` to `r9` and the frame pointer of a call so deep back.
     pub(super) fn put_callee_saved(&mut self, saved: [Option<u64>; 4], depth: u64) {
         self.regs[6..10].copy_from_slice(&saved);
-        self.regs[usize::from(FRAME_POINTER)] = Some(FRAMES - depth * APART);
+        self.regs[usize::from(FRAME_POINTER)] = Some(self.frame_pointer(depth));
+    }
+
+    /// The frame pointer of a call so deep.
+    pub(super) fn frame_pointer(&self, depth: u64) -> u64 {
+        FRAMES + self.machine.base - depth * APART
+    }
+
+    /// The address of the function at a slot.
+    pub(super) fn function(&self, at: u64) -> u64 {
+        FUNCTIONS.wrapping_add(self.machine.base).wrapping_add(at)
     }
 
     /// Leaves nothing in a register.
