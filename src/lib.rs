@@ -45,6 +45,30 @@
 //! (the `A` of a [`List`]) moves with it, and each edit says what becomes of the one it edits. Branches
 //! that no longer reach take a longer form with [`List::linearize_relaxed`], if the instruction set has one.
 //!
+//! For eBPF, `Program::edit` takes a whole program with its tables through edits, by the rules of the kernel:
+//!
+//! ```
+//! use relinear::bpf::{Insn, LineInfo, Program};
+//! use relinear::{Arena, Handle};
+//!
+//! # fn main() -> Result<(), relinear::bpf::EditError> {
+//! let line = |insn_off| LineInfo { insn_off, ..LineInfo::default() };
+//! let program = Program::<()> {
+//!     // call +1;  exit;  r0 = 0;  exit
+//!     insns: vec![Insn::call_local(1), Insn::exit(), Insn::mov64_imm(0, 0), Insn::exit()],
+//!     subprogs: vec![0, 2],
+//!     line_info: vec![line(0), line(2)],
+//!     ..Program::default()
+//! };
+//! let arena = Arena::new();
+//! let mut editor = program.edit(&arena)?;
+//! editor.list().prepend(Handle::new(0), &[Insn::mov64_imm(1, 1)][..])?;
+//! let out = editor.linearize()?;
+//! assert_eq!((out.subprogs, out.line_info[1].insn_off), (vec![0, 3], 3));
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What it costs
 //!
 //! An edit costs its own units, amortized. Linearization costs the units of the output, whatever the
@@ -63,8 +87,10 @@
 //! # Layers
 //!
 //! - [`core`]: the list. It knows no instruction set: one `impl` of [`Isa`] adds another.
-//! - `bpf` (feature `bpf`): the eBPF instruction set, assembler, disassembler, control flow, liveness.
-//! - `passes` (feature `bpf`): dead code elimination, constant blinding.
+//! - `bpf` (feature `bpf`): the eBPF instruction set, programs with their tables, assembler, disassembler,
+//!   control flow, liveness.
+//! - `passes` (feature `bpf`): dead code elimination, constant blinding; and what the kernel does to a program that
+//!   it has verified, for hosts that verify programs themselves.
 //! - `elf` (feature `elf`): objects that clang made, with symbols, relocations, BTF and `.BTF.ext`.
 //! - the command `relinear` (feature `cli`; loading into the running kernel: feature `kernel`).
 //!

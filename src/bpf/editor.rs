@@ -97,7 +97,7 @@ impl<'a, T: Copy + Default> Editor<'a, T> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchInsn`] or [`Error::Deleted`] for the instruction.
+    /// [`Error::NoSuchInsn`] if the handle names no live instruction.
     pub fn set_line(&mut self, at: Handle, line: LineInfo) -> Result<(), Error> {
         self.list.insn(at).ok_or(Error::NoSuchInsn(at))?;
         self.lines.push((at, line));
@@ -200,7 +200,7 @@ pub enum EditError {
     DeadSubprog {
         /// Its position in the original program, or that of the instruction it was inserted for.
         origin: u32,
-        /// The index of the subprogram.
+        /// The index of the subprogram; those that were added come after all others.
         subprog: usize,
     },
     /// A jump leads into another subprogram.

@@ -7,7 +7,7 @@ use bitvec::vec::BitVec;
 
 use super::opcode::{CALL_LOCAL, LD_FUNC};
 use super::{Aux, Bpf, EditError, Editor, FuncInfo, Insn, LineInfo, Program, Table};
-use crate::core::{At, Deleted, Isa, Linear, Map, Origin, TableError};
+use crate::core::{At, Deleted, Handle, Isa, Linear, Map, Origin, TableError};
 
 /// Checks the tables of a program that is going to be edited.
 pub(super) fn check<T>(program: &Program<T>) -> Result<(), EditError> {
@@ -71,7 +71,7 @@ pub(super) fn adjust<T: Copy + Default>(
     let (subprogs, func_info) = adjust_subprogs(editor, &map)?;
     check_jumps(&insns, &subprogs, &map)?;
     let mut line_info = program.line_info.clone();
-    map.adjust_points(&mut line_info, At::Label, Deleted::Slide, |record| &mut record.insn_off)
+    map.adjust_points(&mut line_info, At::Start, Deleted::Slide, |record| &mut record.insn_off)
         .map_err(of(Table::LineInfo))?;
     let line_info = set_lines(line_info, editor, &map);
     let mut pinned = BitVec::new();
@@ -92,29 +92,33 @@ fn adjust_subprogs<T: Copy + Default>(
     editor: &Editor<'_, T>,
     map: &Map,
 ) -> Result<(Vec<u32>, Vec<FuncInfo>), EditError> {
-    let program = editor.program;
-    let mut starts = program.subprogs.clone();
+    let Program { subprogs, func_info, .. } = editor.program;
+    let mut starts = subprogs.clone();
+    // Numbers of subprograms, those that were added being the last ones.
     let mut removed = map.adjust_starts(&mut starts, |start| start).map_err(of(Table::Subprogs))?;
     let mut added = Vec::new();
     let mut end = map.new_len();
-    for added_one in editor.added.iter().rev() {
-        let start = map.new_of_handle(added_one.first).filter(|&start| start < end);
-        if let Some(start) = start {
-            added.push((start, added_one.type_id));
-            end = start;
+    for (index, subprog) in editor.added.iter().enumerate().rev() {
+        match map.new_of_handle(subprog.first) {
+            Some(start) if start < end => {
+                added.push((start, subprog.type_id));
+                end = start;
+            }
+            _ => removed.push(subprogs.len() + index),
         }
     }
     // For the generic rule, what was added at the end belongs to the last subprogram.
     if starts.last() == Some(&end) && end < map.new_len() {
         starts.pop();
-        removed.push(program.subprogs.len() - 1);
+        removed.push(subprogs.len() - 1);
     }
+    removed.sort_unstable();
     if removed.first() == Some(&0) {
         return Err(EditError::EntryDeleted);
     }
     check_references(editor, map, &removed)?;
-    let kept = (0..program.subprogs.len()).filter(|index| removed.binary_search(index).is_err());
-    let kept = kept.map(|index| program.func_info.get(index).map(|record| record.type_id));
+    let kept = (0..subprogs.len()).filter(|number| removed.binary_search(number).is_err());
+    let kept = kept.map(|number| func_info.get(number).map(|record| record.type_id));
     let types = kept.chain(added.iter().rev().map(|&(_, type_id)| type_id));
     starts.extend(added.iter().rev().map(|&(start, _)| start));
     let func_info = starts.iter().zip(types.map_while(|type_id| type_id));
@@ -131,11 +135,16 @@ fn check_references<T: Copy + Default>(
     if removed.is_empty() {
         return Ok(());
     }
-    for handle in editor.list.iter() {
-        let refers = editor.list.insn(handle).is_some_and(|insn| is_reference(insn[0]));
-        let target = if refers { editor.list.target(handle, 0) } else { None };
-        let subprog = target.and_then(|target| editor.program.subprogs.binary_search(&target.index()).ok());
-        if let Some(subprog) = subprog.filter(|subprog| removed.binary_search(subprog).is_ok()) {
+    let Editor { program, list, added, .. } = editor;
+    let number_of = |target: Handle| match program.subprogs.binary_search(&target.index()) {
+        Ok(number) => Some(number),
+        Err(_) => Some(program.subprogs.len() + added.iter().position(|subprog| subprog.first == target)?),
+    };
+    for handle in list.iter() {
+        let refers = list.insn(handle).is_some_and(|insn| is_reference(insn[0]));
+        let target = if refers { list.target(handle, 0) } else { None };
+        let gone = target.and_then(number_of).filter(|number| removed.binary_search(number).is_ok());
+        if let Some(subprog) = gone {
             let position = map.new_of_handle(handle).map(|new| map.origin(new).position());
             return Err(EditError::DeadSubprog { origin: position.unwrap_or(handle.index()), subprog });
         }

@@ -17,8 +17,11 @@ pub enum At {
     /// like a relocation.
     Insn,
     /// To where a branch to it lands, on the first of what was prepended: for what is known of the place,
-    /// like its line in the source.
+    /// like where an exception handler takes over.
     Label,
+    /// To where what stands there begins, with what runs when control falls in from above: for what is known of
+    /// the place and of all that was put before it, like its line in the source.
+    Start,
 }
 
 /// What becomes of a record of an instruction that was deleted.
@@ -26,7 +29,7 @@ pub enum At {
 pub enum Deleted {
     /// It is dropped.
     Drop,
-    /// It moves to where a branch to the instruction lands. It is dropped if a record is there that
+    /// It moves to where a branch to the instruction lands, or all that stands there begins. It is dropped if a record is there that
     /// belongs there, or if there is nothing; of several that move to one place, the last one stays.
     ///
     /// This is the rule of the Linux kernel for line information, in `bpf_adj_linfo_after_remove`.
@@ -78,7 +81,7 @@ impl Map {
     /// With [`Deleted::Slide`] the table has to be in ascending order. It need not be strict: all records
     /// of a live instruction stay. The order of what is kept does not change.
     ///
-    /// O(records), or O(records · log prepends) with [`At::Insn`].
+    /// O(records), or O(records · log prepends) but with [`At::Label`].
     ///
     /// ```
     /// # use relinear::bpf::{Bpf, Insn};
@@ -123,11 +126,12 @@ impl Map {
         let mut slid = None;
         for index in 0..records.len() {
             let place = position(&mut records[index]);
+            let slides_to = if at == At::Start { self.begin_of(*place) } else { self.new_of(*place) };
             let own = match at {
                 At::Insn => self.position_of(*place),
-                At::Label => Some(self.new_of(*place)).filter(|_| !self.is_deleted(*place)),
+                At::Label | At::Start => Some(slides_to).filter(|_| !self.is_deleted(*place)),
             };
-            let new = own.unwrap_or(self.new_of(*place));
+            let new = own.unwrap_or(slides_to);
             if own.is_none() && (deleted == Deleted::Drop || new == self.new_len()) {
                 continue;
             }
@@ -146,15 +150,15 @@ impl Map {
     /// Moves the starts of parts of a program, of which each one ends where the next one starts, and the
     /// last one at the end. `position` gives the field with the start.
     ///
-    /// A part starts where a branch to its first instruction lands, so what was prepended to that
-    /// belongs to it, and code that was added at the end of the program belongs to the last one. A part that
-    /// starts with the program goes on doing so. If nothing is left in a part it is removed: the result
+    /// All that was prepended to the first instruction of a part belongs to it, on whichever way in, and code
+    /// that was added at the end of the program belongs to the last one. A part that starts with the program
+    /// goes on doing so. If nothing is left in a part it is removed: the result
     /// says which, by their old indexes, ascending.
     ///
     /// This is the rule of the Linux kernel for subprograms, in `bpf_adj_subprogs` and
     /// `adjust_subprog_starts_after_remove`.
     ///
-    /// O(records).
+    /// O(records · log prepends).
     ///
     /// # Errors
     ///
@@ -176,7 +180,7 @@ impl Map {
         }
         for start in &mut *starts {
             let start = position(start);
-            *start = if *start == 0 { 0 } else { self.new_of(*start) };
+            *start = if *start == 0 { 0 } else { self.begin_of(*start) };
         }
         let mut removed = Vec::new();
         let mut kept = 0;
@@ -232,6 +236,12 @@ impl Map {
             *start < *end
         });
         Ok(())
+    }
+
+    /// Where all that stands at the old position `old` begins.
+    fn begin_of(&self, old: u32) -> u32 {
+        let fall = self.starts.binary_search_by_key(&old, |&(old, _)| old);
+        fall.map_or(self.new_of(old), |at| self.starts[at].1)
     }
 
     fn check_insn(&self, record: usize, position: u32) -> Result<(), TableError> {

@@ -4,7 +4,8 @@
 //! deleted it has become a `goto +0` behind the cursor, which stays in the program. Since 6.18 `may_goto +0` goes
 //! as well, and there the cursor steps back to see what is before it again.
 //!
-//! What else jumps nowhere stays: `gotol +0`, and conditional jumps.
+//! What else jumps nowhere stays: `gotol +0`, conditional jumps, and a jump to what was prepended to an instruction,
+//! which the kernel never has at that time.
 
 use alloc::vec::Vec;
 

@@ -77,10 +77,13 @@ fn records(positions: &[u32]) -> Vec<Record> {
 fn point(edits: &[Around], old: u32, at: At, deleted: Deleted) -> Option<(u32, bool)> {
     let (labels, own, len) = places(edits);
     let label = labels[old as usize];
+    let start = label - edits[old as usize].fall;
     match (own[old as usize], at, deleted) {
         (Some(own), At::Insn, _) => Some((own, true)),
         (Some(_), At::Label, _) => Some((label, true)),
+        (Some(_), At::Start, _) => Some((start, true)),
         (None, _, Deleted::Drop) => None,
+        (None, At::Start, Deleted::Slide) => (start < len).then_some((start, false)),
         (None, _, Deleted::Slide) => (label < len).then_some((label, false)),
     }
 }
@@ -95,7 +98,7 @@ proptest! {
             if sorted {
                 positions.sort_unstable();
             }
-            for at in [At::Insn, At::Label] {
+            for at in [At::Insn, At::Label, At::Start] {
                 for deleted in [Deleted::Drop, Deleted::Slide] {
                     if deleted == Deleted::Slide && !sorted {
                         continue;
@@ -127,7 +130,7 @@ proptest! {
         let removed = map.adjust_starts(&mut got, |record| &mut record.0).unwrap();
         // The part that each new unit is in: the last one that starts at or before it.
         let part = |unit| {
-            let start = |old: u32| if old == 0 { 0 } else { labels[old as usize] };
+            let start = |old: u32| labels[old as usize] - edits[old as usize].fall;
             positions.iter().rposition(|&old| start(old) <= unit)
         };
         for unit in 0..len {

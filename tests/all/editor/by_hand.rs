@@ -1,7 +1,8 @@
 //! Tables worked out by hand: lines that were set, subprograms that come and go, pins, errors.
 
 use relinear::bpf::opcode::{CALL_LOCAL, JEQ, LD_FUNC};
-use relinear::bpf::{EditError, Editor, FuncInfo, Insn, LineInfo, Program, Table};
+use relinear::bpf::{Aux, EditError, Editor, FuncInfo, Insn, LineInfo, Program, Table};
+use relinear::passes::kernel::{Kernel, prologue};
 use relinear::{Arena, Branch, Error, Handle, Patch, TableError, Target};
 
 const NOP: Insn = Insn::mov64_imm(3, 0);
@@ -13,7 +14,7 @@ fn line(insn_off: u32, number: u32) -> LineInfo {
 }
 
 /// The lines of a program: place and number.
-fn lines(program: &Program) -> Vec<(u32, u32)> {
+fn lines<T>(program: &Program<T>) -> Vec<(u32, u32)> {
     program.line_info.iter().map(|record| (record.insn_off, record.line_col >> 10)).collect()
 }
 
@@ -208,6 +209,15 @@ fn a_subprogram_is_added_at_the_end() {
     assert_eq!(out.subprogs, [0, 4, 8, 12, 14]);
     assert_eq!(types(&out), [(0, 10), (4, 11), (8, 12), (12, 20)]);
     assert_eq!(out.insns[2], Insn::call_local(9));
+    let error = edited(&three(), |editor| {
+        let gone = add(editor, Some(20));
+        add(editor, Some(21));
+        let call = [Branch::new(0, Target::Handle(gone.first()))];
+        editor.list().replace(Handle::new(2), Patch::new(&[Insn::call_local(0)]).branches(&call)).unwrap();
+        editor.list().delete(gone.at(0)).unwrap();
+        editor.list().delete(gone.at(1)).unwrap();
+    });
+    assert_eq!(error.unwrap_err(), EditError::DeadSubprog { origin: 2, subprog: 3 });
     // Instead of the last one.
     let out = edited(&three(), |editor| {
         add(editor, Some(20));
@@ -289,4 +299,50 @@ fn tables_out_of_order_are_refused() {
         refused(|program| program.insns[11] = Insn::ld_imm64(0, 0)[0]),
         EditError::Core(Error::BadInsn { at: 11 })
     );
+}
+
+#[test]
+fn a_jump_to_the_first_instruction_skips_the_prologue_since_6_12() {
+    let facts = |seen, zext_dst, user| Aux { seen, zext_dst, user };
+    let program = Program {
+        // r3 = 0;  if r1 == 0 goto -2;  exit
+        insns: vec![Insn::mov32_imm(3, 0), Insn::jmp_imm(JEQ, 1, 0, -2), Insn::exit()],
+        subprogs: vec![0],
+        aux: vec![facts(true, false, 5), facts(true, false, 6), facts(true, false, 7)],
+        line_info: vec![line(0, 1), line(1, 2)],
+        ..Program::default()
+    };
+    // if r1 == 1 goto +1;  r4 = 1
+    let code = [Insn::jmp_imm(JEQ, 1, 1, 1), NEW];
+    let short = [Insn::mov32_imm(2, 1)];
+    for (version, off, inner) in [(Kernel::V6_1, -4, -5), (Kernel::V6_12, -2, -2), (Kernel::V6_18, -2, -2)] {
+        let arena = Arena::new();
+        let mut editor = program.edit(&arena).unwrap();
+        let inserted = prologue(editor.list(), Handle::new(0), Patch::new(&code), version).unwrap();
+        let out = editor.linearize().unwrap();
+        assert_eq!((lines(&out), &out.insns[..2]), (vec![(0, 1), (3, 2)], &code[..]));
+        assert_eq!(out.insns[3].off, off, "{version:?}");
+        let expected = [facts(true, false, 0), facts(true, false, 0), facts(true, true, 5)];
+        assert_eq!(out.aux[..3], expected, "{version:?}");
+        // Another one in front of it.
+        prologue(editor.list(), inserted.first(), Patch::new(&short), version).unwrap();
+        let out = editor.linearize().unwrap();
+        assert_eq!((out.insns[0], &out.insns[1..3]), (short[0], &code[..]));
+        assert_eq!(out.insns[4].off, inner, "{version:?}");
+        assert_eq!(out.aux[..2], [facts(true, true, 0), facts(true, false, 0)], "{version:?}");
+    }
+}
+
+#[test]
+fn a_prologue_belongs_to_its_subprogram() {
+    let out = edited(&three(), |editor| {
+        prologue(editor.list(), Handle::new(4), Patch::new(&[NEW, NEW]), Kernel::V6_18).unwrap();
+        prologue(editor.list(), Handle::new(8), Patch::new(&[NEW]), Kernel::V6_1).unwrap();
+    });
+    let out = out.unwrap();
+    assert_eq!(
+        (types(&out), lines(&out)),
+        (vec![(0, 10), (4, 11), (10, 12)], vec![(0, 100), (4, 104), (10, 108)])
+    );
+    assert_eq!(out.insns[1].imm, 8);
 }

@@ -1,10 +1,12 @@
 //! The kernel's own tests of dead code and its tables: the table of `prog_tests/btf.c`, and
 //! `verifier/dead_code.c`.
 
+use relinear::bpf::opcode::DW;
 use relinear::bpf::{Aux, FuncInfo, Insn, LineInfo, Program};
-use relinear::passes::kernel::Kernel;
+use relinear::passes::kernel::{Kernel, patch};
+use relinear::{Arena, Handle, Patch};
 
-use super::{at_once, privileged};
+use super::{Step, at_once, privileged};
 use crate::random;
 
 /// A row of the table: what a program is, which of its instructions the verifier does not see, and what is left.
@@ -269,5 +271,38 @@ fn dead_code_of_the_verifier_tests() {
     ] {
         let after = at_once(&program(text, &[], dead), &privileged(Kernel::V6_18));
         assert_eq!(after.insns, random::program(expected).insns, "{text}");
+    }
+}
+
+/// `prog_tests/bpf_insn_array.c`: where the entries of an array go when NOPs are removed and each read of jiffies
+/// becomes two instructions of three slots.
+#[test]
+fn instruction_arrays() {
+    let both =
+        "goto +0\ncall 118\ngoto +0\ncall pc+2\nr0 = 0\nexit\ngoto +0\ncall 118\ngoto +0\nr0 = 0\nexit";
+    let none = u32::MAX;
+    for (name, text, expected) in [
+        ("one2one", "r0 = 4\nr0 = 3\nr0 = 2\nr0 = 1\nr0 = 0\nexit", &[0, 1, 2, 3, 4, 5][..]),
+        ("simple", "r0 = 0\ncall 118\nr0 = 1\ncall 118\nr0 = 2\nexit", &[0, 1, 4, 5, 8, 9]),
+        ("deletions", "r0 = 0\ngoto +0\nr0 = 1\ngoto +0\nr0 = 2\nexit", &[0, none, 1, none, 2, 3]),
+        ("deletions-with-functions", both, &[none, 0, none, 3, 4, 5, none, 6, none, 9, 10]),
+    ] {
+        let mut before = program(text, &[], &[]);
+        before.insn_array = (0..).map(Some).take(before.insns.len()).collect();
+        let arena = Arena::new();
+        let mut editor = before.edit(&arena).unwrap();
+        for step in privileged(Kernel::V6_18) {
+            Step::run(step, editor.list());
+        }
+        let [low, high] = Insn::ld_imm64(0, 0xffff_ffff_8100_0000);
+        let jiffies = [low, high, Insn::ldx(DW, 0, 0, 0)];
+        for at in (0..).map(Handle::new).take(before.insns.len()) {
+            if editor.list().insn(at) == Some(&[Insn::call(118)]) {
+                patch(editor.list(), at, Patch::new(&jiffies)).unwrap();
+            }
+        }
+        let after = editor.linearize().unwrap().insn_array;
+        let after: Vec<u32> = after.into_iter().map(|entry| entry.unwrap_or(none)).collect();
+        assert_eq!(after, expected, "{name}");
     }
 }

@@ -3,6 +3,7 @@
 mod by_hand;
 mod generate;
 mod kernel_tables;
+mod lines;
 mod model;
 
 use model::Model;
