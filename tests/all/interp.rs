@@ -4,10 +4,13 @@ use std::env;
 use std::fmt::Write;
 
 use arbitrary::Unstructured;
-use relinear::bpf::Insn;
 use relinear::bpf::dis::dis;
+use relinear::bpf::{FuncInfo, Insn, Program};
 use relinear::fuzzing::Generated;
 
+use crate::differential::btf;
+use crate::differential::image::Image;
+use crate::differential::load::{Fixtures, LOG_STATS, Refused, Request, fixtures};
 use crate::kernel;
 use crate::random::Rng;
 
@@ -38,29 +41,45 @@ fn listing(insns: &[Insn]) -> String {
 /// The verifier's reasons to refuse a program that has no fault: it does not see all that is so.
 const TOO_COMPLEX: [&str; 2] = ["too large", "too complex"];
 
+/// `BPF_PROG_TYPE_SCHED_CLS`.
+const TRAFFIC_CONTROL: u32 = 3;
+/// `BPF_LOG_LEVEL1`.
+const LOG_ON_ERROR: u32 = 1;
+
+/// The program in the kernel, its functions with types, which callbacks must have.
+fn load(fixtures: &Fixtures, program: &Program) -> Result<kernel::Loaded, Refused> {
+    let starts = program.subprogs.iter().enumerate();
+    let funcs =
+        starts.map(|(number, &insn_off)| FuncInfo { insn_off, type_id: btf::function(number, false) });
+    let image = Image { insns: program.insns.clone(), lines: Vec::new(), funcs: funcs.collect() };
+    let request = Request { kind: TRAFFIC_CONTROL, flags: 0, image: &image, hardening: 0 };
+    fixtures
+        .load_once(&request, LOG_STATS)
+        .or_else(|_| fixtures.load_once(&request, LOG_ON_ERROR))
+        .map(kernel::Loaded::of)
+}
+
 #[test]
 fn the_interpreter_returns_what_the_kernel_does() {
-    if !kernel::is_available() {
-        return;
-    }
+    let Some(fixtures) = fixtures() else { return };
     let mut refused = 0;
     for seed in 0..count() {
         let generated =
-            Generated::for_kernel(&mut Unstructured::new(&bytes(seed, 1200))).expect("no bytes are too few");
-        let insns = &generated.program.insns;
-        let outcome = generated.machine.run(insns);
-        let outcome = outcome.unwrap_or_else(|fault| panic!("seed {seed}: {fault}\n{}", listing(insns)));
-        let loaded = match kernel::load(insns) {
+            Generated::for_kernel(&mut Unstructured::new(&bytes(seed, 4000))).expect("no bytes are too few");
+        let Generated { program, machine, .. } = generated;
+        let text = || format!("seed {seed}\n{}", listing(&program.insns));
+        let outcome = machine.run(&program.insns).unwrap_or_else(|fault| panic!("{fault}: {}", text()));
+        let loaded = match load(fixtures, &program) {
             Ok(loaded) => loaded,
             Err(why) if TOO_COMPLEX.iter().any(|reason| why.log.contains(reason)) => {
                 refused += 1;
                 continue;
             }
-            Err(why) => panic!("seed {seed}: {} {}\n{}", why.error, why.log, listing(insns)),
+            Err(why) => panic!("{} {}: {}", why.error, why.log, text()),
         };
-        let returned = loaded.run(generated.machine.packet.len()).expect("a program that was loaded");
+        let returned = loaded.run(machine.packet.len()).expect("a program that was loaded");
         let low = u32::try_from(outcome.value & u64::from(u32::MAX)).expect("32 bits");
-        assert_eq!(returned, low, "seed {seed}\n{}", listing(insns));
+        assert_eq!(returned, low, "{}", text());
     }
     println!("{} programs agree, {refused} were too complex for the verifier", count() - refused);
     assert!(refused * 10 <= count(), "{refused} of {} programs were refused", count());

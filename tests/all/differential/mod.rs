@@ -4,7 +4,7 @@
 //! `RELINEAR_DIFFERENTIAL_COUNT` and `RELINEAR_DIFFERENTIAL_SEED` say how many programs of each kind
 //! there are and which seed the first one has.
 
-mod btf;
+pub(crate) mod btf;
 pub(crate) mod compare;
 pub(crate) mod generate;
 pub(crate) mod image;
