@@ -20,7 +20,7 @@ mod elf;
 mod encoding;
 #[cfg(feature = "elf")]
 mod facts;
-#[cfg(all(feature = "fuzzing", target_os = "linux"))]
+#[cfg(feature = "fuzzing")]
 mod interp;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod kernel;

@@ -1,4 +1,4 @@
-//! The reference interpreter of `relinear::fuzzing` against the running kernel, and its own tables.
+//! The interpreter against the running kernel, on random programs.
 
 use std::env;
 use std::fmt::Write;
