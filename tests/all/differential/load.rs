@@ -70,7 +70,11 @@ impl Fixtures {
         for _ in 0..100 {
             let before = Hardening::level().map_err(plain)?;
             let program = match self.load_once(request, LOG_STATS) {
-                Err(_) => self.load_once(request, LOG_ALL)?,
+                // Again, to be told why. The log may be cut short.
+                Err(refused) => {
+                    let log = self.load_once(request, LOG_ALL).err().map(|refused| refused.log);
+                    return Err(Refused { log: log.unwrap_or(refused.log), ..refused });
+                }
                 Ok(program) => program,
             };
             let image = read(&program).map_err(plain)?;

@@ -13,8 +13,9 @@ mod model;
 
 use std::error::Error;
 
-use relinear::bpf::{Aux, Bpf};
-use relinear::passes::{self, hard_wire_dead_branches, remove_dead_code, remove_nops};
+use relinear::bpf::opcode::AX;
+use relinear::bpf::{Aux, Bpf, Program};
+use relinear::passes::{self, blind, hard_wire_dead_branches, remove_dead_code, remove_nops};
 use relinear::{Arena, List};
 
 use compare::{Kind, Rewriter, compare};
@@ -121,18 +122,39 @@ fn noise_in_upper_halves() {
 }
 
 /// Of one function: the kernel mixes up the line records of more when it blinds them.
+const ONE_FUNCTION: Config =
+    Config { functions: 1, callbacks: false, maps: false, ..Config::control_flow(Hook::Tracepoint) };
+
 #[test]
 fn blinded_constants() {
     compare(&Kind {
         name: "blinding",
-        config: Config {
-            div: true,
-            atomics: true,
-            functions: 1,
-            callbacks: false,
-            maps: false,
-            ..Config::control_flow(Hook::Tracepoint)
-        },
+        config: ONE_FUNCTION,
+        hardened: true,
+        rewriters: &[
+            ("the model", |sample| {
+                let mut model = Model::new(sample);
+                model.remove_dead_code();
+                model.blind();
+                Ok(model.into_image())
+            }),
+            ("the library", |sample| {
+                edited(sample, |list| {
+                    remove_dead(list)?;
+                    let options = blind::Options { hidden: Some(AX), ..blind::Options::default() };
+                    blind::run(&Program::default(), list, &options)?;
+                    Ok(())
+                })
+            }),
+        ],
+    });
+}
+
+#[test]
+fn blinded_fixups() {
+    compare(&Kind {
+        name: "blinding of fixups",
+        config: Config { div: true, atomics: true, ..ONE_FUNCTION },
         hardened: true,
         rewriters: &[("the model", |sample| {
             let mut model = Model::new(sample);
