@@ -7,14 +7,14 @@ use std::{fs, io};
 
 use relinear::bpf::Insn;
 
-const MAP_CREATE: i64 = 0;
+pub(crate) const MAP_CREATE: i64 = 0;
 pub(crate) const PROG_LOAD: i64 = 5;
 const PROG_TEST_RUN: i64 = 10;
 pub(crate) const OBJ_GET_INFO_BY_FD: i64 = 15;
 pub(crate) const BTF_LOAD: i64 = 18;
 
 /// `BPF_PROG_TYPE_SCHED_CLS`.
-const SCHED_CLS: u32 = 3;
+pub(crate) const SCHED_CLS: u32 = 3;
 /// `BPF_LOG_STATS`: the log says no more than how much was needed.
 const LOG_STATS: u32 = 4;
 /// `BPF_LOG_LEVEL1`.
@@ -140,17 +140,7 @@ impl Loaded {
 
     /// The instructions as the kernel runs them.
     pub(crate) fn translated(&self) -> io::Result<Vec<Insn>> {
-        let mut insns = vec![Insn::default(); 1 << 16];
-        let bytes = u32::try_from(size_of_val(&insns[..])).expect("a short program");
-        let mut info = Attr::new().u32(20, bytes).pointer(32, insns.as_mut_ptr());
-        let mut attr = Attr::new()
-            .u32(0, self.fd.as_raw_fd().cast_unsigned())
-            .u32(4, u32::try_from(info.0.len()).expect("a short structure"))
-            .pointer(8, info.0.as_mut_ptr());
-        // SAFETY: the information and the slots it asks for are as long as is said and outlive the call.
-        unsafe { attr.call(OBJ_GET_INFO_BY_FD) }?;
-        insns.truncate(info.get(20) as usize / size_of::<Insn>());
-        Ok(insns)
+        translated(&self.fd)
     }
 
     /// The stack that the verifier saw each subprogram use, in bytes.
@@ -159,6 +149,21 @@ impl Loaded {
         let depths = depths.expect("the log gives the stack depth");
         depths.split('+').map(|depth| depth.trim().parse().expect("a number of bytes")).collect()
     }
+}
+
+/// The instructions of a program as the kernel runs them.
+pub(crate) fn translated(program: &OwnedFd) -> io::Result<Vec<Insn>> {
+    let mut insns = vec![Insn::default(); 1 << 16];
+    let bytes = u32::try_from(size_of_val(&insns[..])).expect("a short program");
+    let mut info = Attr::new().u32(20, bytes).pointer(32, insns.as_mut_ptr());
+    let mut attr = Attr::new()
+        .u32(0, program.as_raw_fd().cast_unsigned())
+        .u32(4, u32::try_from(info.0.len()).expect("a short structure"))
+        .pointer(8, info.0.as_mut_ptr());
+    // SAFETY: the information and the slots it asks for are as long as is said and outlive the call.
+    unsafe { attr.call(OBJ_GET_INFO_BY_FD) }?;
+    insns.truncate(info.get(20) as usize / size_of::<Insn>());
+    Ok(insns)
 }
 
 /// An array map of one element of 16 bytes, which a program names by its descriptor.

@@ -20,6 +20,8 @@ mod elf;
 mod encoding;
 #[cfg(feature = "elf")]
 mod facts;
+#[cfg(feature = "bpf")]
+mod fixups;
 #[cfg(feature = "fuzzing")]
 mod interp;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
