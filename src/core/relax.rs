@@ -2,8 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::linearize::Overlong;
-use super::list::Chain;
+use super::retarget::Overlong;
+use super::site::Chain;
 use super::{Branch, Error, Handle, Isa, Linear, List, Patch, Target};
 
 /// An instruction set that has longer forms of branches.

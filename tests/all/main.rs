@@ -24,6 +24,8 @@ mod encoding;
 mod facts;
 #[cfg(feature = "bpf")]
 mod fixups;
+#[cfg(feature = "fuzzing")]
+mod interp;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod kernel;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
@@ -32,6 +34,8 @@ mod liveness;
 mod objects;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod passes;
+#[cfg(feature = "fuzzing")]
+mod programs;
 #[cfg(feature = "bpf")]
 mod random;
 #[cfg(feature = "bpf")]

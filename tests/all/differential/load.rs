@@ -14,7 +14,7 @@ use super::image::Image;
 use crate::kernel::{self, Attr, Fields, Hardening, OBJ_GET_INFO_BY_FD, PROG_LOAD};
 
 /// `BPF_LOG_STATS`: a short log, however long the program is.
-const LOG_STATS: u32 = 4;
+pub(crate) const LOG_STATS: u32 = 4;
 /// `BPF_LOG_LEVEL2`: a line for each instruction that the verifier walks.
 const LOG_ALL: u32 = 2;
 
@@ -89,13 +89,9 @@ impl Fixtures {
         Err(plain(io::Error::other("net.core.bpf_jit_harden keeps changing")))
     }
 
-    /// Whether the kernel takes a program. It is quicker to say no than [`load`](Fixtures::load).
-    #[cfg(feature = "elf")]
-    pub(crate) fn takes(&self, request: &Request<'_>) -> bool {
-        self.load_once(request, LOG_STATS).is_ok()
-    }
-
-    fn load_once(&self, request: &Request<'_>, level: u32) -> Result<OwnedFd, Refused> {
+    /// A program, with a log of the verifier of this level if it refuses. The setting of [`Hardening`] does not
+    /// count.
+    pub(crate) fn load_once(&self, request: &Request<'_>, level: u32) -> Result<OwnedFd, Refused> {
         let Request { kind, attach, flags, image, .. } = *request;
         let map = self.map.as_raw_fd();
         let insns: Vec<Insn> = image
