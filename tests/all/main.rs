@@ -28,6 +28,8 @@ mod objects;
 mod passes;
 #[cfg(feature = "bpf")]
 mod random;
+#[cfg(any(feature = "bpf", feature = "fuzzing"))]
+mod relax;
 #[cfg(feature = "bpf")]
 mod tables;
 
