@@ -63,7 +63,10 @@ impl<'a> Arbitrary<'a> for RelaxCase {
                 fillers: if u.ratio(1, 3)? { u.int_in_range(0..=70)? } else { u.int_in_range(0..=4)? },
             })
         });
-        Ok(Self { insns: insns.collect::<Result<_>>()?, ways: Ways { forms, trampoline } })
+        let mut insns: Vec<Insn> = insns.collect::<Result<_>>()?;
+        // A program does not fall off its end.
+        insns.push(Insn { kind: Kind::Stop, to: [0; 2], filler: Kind::Nop, fillers: 0 });
+        Ok(Self { insns, ways: Ways { forms, trampoline } })
     }
 }
 
@@ -159,7 +162,7 @@ pub fn check_relaxed(case: &RelaxCase) {
     }
     match relaxed {
         Ok(relaxed) => {
-            check_counts(case, &items, relaxed);
+            check_counts(case, &items, relaxed, out.units.len());
             check_ways(case, &items, &out.units);
         }
         Err(Error::OutOfRange { displacement, min, max, .. }) => {
@@ -172,7 +175,7 @@ pub fn check_relaxed(case: &RelaxCase) {
 }
 
 /// The promises of how much is done.
-fn check_counts(case: &RelaxCase, items: &[Item], relaxed: Relaxed) {
+fn check_counts(case: &RelaxCase, items: &[Item], relaxed: Relaxed, len: usize) {
     let calls = items.iter().filter(|item| item.kind.is_call()).count();
     let forms = u32::from(case.ways.forms);
     let detours = u32::from(case.ways.trampoline.is_some());
@@ -180,8 +183,11 @@ fn check_counts(case: &RelaxCase, items: &[Item], relaxed: Relaxed) {
     let most = (forms + detours) * (1 + detours * forms.min(1) * u32::try_from(calls).unwrap());
     assert!(relaxed.rounds <= most, "{relaxed:?}, but at most {most} rounds");
     assert!(relaxed.islands <= relaxed.trampolines);
-    let units: usize = items.iter().map(|item| item.kind.len()).sum();
-    assert!(number(relaxed.trampolines as usize) <= 16 * 16 * number(units));
+    if forms == 0 {
+        let units: usize = items.iter().map(|item| item.kind.len()).sum();
+        assert_eq!(len, units + (relaxed.trampolines + relaxed.islands) as usize);
+        assert!(len <= 16 * units, "{relaxed:?} in a program of {units}");
+    }
 }
 
 /// Where control comes out of some instruction.

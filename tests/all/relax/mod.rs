@@ -1,4 +1,6 @@
 //! Branches that no longer reach: on random programs, at the limits of eBPF, and in the kernel.
 
+#[cfg(feature = "bpf")]
+mod limits;
 #[cfg(feature = "fuzzing")]
 mod random;
