@@ -33,12 +33,11 @@ pub fn edit(list: &mut List<'_, Bpf>, work: &Work, inserted: &mut Vec<Inserted>)
 #[inline]
 fn make(list: &mut List<'_, Bpf>, work: &Work, edit: &Edit, handle: Handle) -> Option<Inserted> {
     if edit.kind == Kind::Delete {
-        let mut at = handle.index();
-        let end = at + u32::from(edit.len);
-        while at < end {
-            let len = list.insn(Handle::new(at)).map_or(1, <[Insn]>::len);
-            list.delete(Handle::new(at)).expect("it is live");
-            at += u32::try_from(len).expect("an instruction is short");
+        if edit.len == 1 {
+            list.delete(handle).expect("it is live");
+        } else {
+            let at = handle.index();
+            list.delete_range(at..at + u32::from(edit.len)).expect("whole instructions of the program");
         }
         return None;
     }

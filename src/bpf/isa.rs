@@ -96,6 +96,17 @@ impl Isa for Bpf {
         }
     }
 
+    #[inline]
+    fn enters(insn: &[Insn], _field: usize) -> bool {
+        matches!(insn[0].code, CALL_CODE | LD_IMM64)
+    }
+
+    #[inline]
+    fn is_plain(units: &[Insn]) -> bool {
+        units.iter().fold(0, |marks, insn| marks | MARK[usize::from(insn.code)]) == 0
+    }
+
+    #[inline]
     fn scan(units: &[Insn], over: usize) -> Result<Marks, usize> {
         let block = &units[..units.len().min(Marks::UNITS)];
         let (low, high) = block.split_at(block.len().min(Marks::UNITS / 2));
@@ -103,36 +114,56 @@ impl Isa for Bpf {
         if low | high | over as u64 == 0 {
             return Ok(Marks::default());
         }
-        let wide = even_bits(low) | even_bits(high) << 32;
-        let branch = even_bits(low >> 1) | even_bits(high >> 1) << 32;
-        let inner = wide << 1 | over as u64;
-        let cut_short = units.len() <= Marks::UNITS && wide >> (block.len() - 1) != 0;
-        if wide & inner != 0 || cut_short {
-            return Marks::scan::<Self>(units, over);
-        }
-        Ok(Marks { inner, branch: branch & !inner, over: (wide >> (Marks::UNITS - 1)) as usize })
+        scan_marked(units, over, low, high)
     }
 }
 
-/// For each source register and code: bit 0 if the slot begins an `ld_imm64`, bit 1 if it has a
-/// displacement.
-static MARK: [[u8; 256]; 16] = {
-    let mut mark = [[0; 256]; 16];
-    let mut at = 0;
-    while at < 16 * 256 {
-        let (src, code) = (at / 256, at % 256);
-        let has_field = FORM[code] >> 7 != 0 || FORM[code] as usize == src;
-        mark[src][code] = (code == LD_IMM64 as usize) as u8 | (has_field as u8) << 1;
-        at += 1;
+/// The marks of the first 64 of `units`, by the pairs of the low 32 and the high 32.
+fn scan_marked(units: &[Insn], over: usize, low: u64, high: u64) -> Result<Marks, usize> {
+    let last = units.len().min(Marks::UNITS) - 1;
+    let lower = even_bits(low) | even_bits(high) << 32;
+    let upper = even_bits(low >> 1) | even_bits(high >> 1) << 32;
+    let wide = lower & !upper;
+    let inner = wide << 1 | over as u64;
+    let cut_short = units.len() <= Marks::UNITS && wide >> last != 0;
+    if wide & inner != 0 || cut_short {
+        return Marks::scan::<Bpf>(units, over);
     }
+    // Calls and wide instructions have a displacement if they are of one kind.
+    let mut branch = upper & !lower;
+    let mut kinds = lower;
+    while kinds != 0 {
+        let insn = &units[kinds.trailing_zeros() as usize];
+        branch |= (kinds & kinds.wrapping_neg()) * u64::from(FORM[usize::from(insn.code)] == insn.src());
+        kinds &= kinds - 1;
+    }
+    Ok(Marks { inner, branch: branch & !inner, over: (wide >> (Marks::UNITS - 1)) as usize })
+}
+
+/// For each code: 1 if the slot begins an `ld_imm64`, 2 if it has a displacement, 3 if it is a call.
+static MARK: [u8; 256] = {
+    let mut mark = [0; 256];
+    let mut code = 0;
+    while code < 256 {
+        mark[code] = FORM[code] >> 7 << 1;
+        code += 1;
+    }
+    mark[LD_IMM64 as usize] = 1;
+    mark[CALL_CODE as usize] = 3;
     mark
 };
 
 /// The marks of up to 32 slots, two bits each, the first slot lowest.
 #[inline]
 fn pairs(slots: &[Insn]) -> u64 {
-    let mark = |insn: &Insn| MARK[usize::from(insn.src() & 15)][usize::from(insn.code)];
-    slots.iter().rev().fold(0, |pairs, insn| pairs << 2 | u64::from(mark(insn)))
+    let mark = |pairs: u64, insn: &Insn| pairs << 2 | u64::from(MARK[usize::from(insn.code)]);
+    let (eights, rest) = slots.as_chunks::<8>();
+    let mut pairs = rest.iter().rev().fold(0, mark);
+    for eight in eights.iter().rev() {
+        // Of a known length, this has no loop.
+        pairs = pairs << 16 | eight.iter().rev().fold(0, mark);
+    }
+    pairs
 }
 
 /// The bits of even number, moved together.

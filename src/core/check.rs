@@ -4,8 +4,9 @@ use alloc::vec;
 use core::fmt;
 
 use super::handle::to_u32;
-use super::list::Chain;
-use super::slots::Slot;
+use super::list::Window;
+use super::site::{Chain, Slot};
+use super::words::{WORD, Word, ones};
 use super::{Handle, Isa, List};
 
 /// An invariant of a [`List`] that does not hold: a bug in this crate.
@@ -52,6 +53,7 @@ impl<I: Isa, A> List<'_, I, A> {
         self.check_dead()?;
         self.check_slots()?;
         self.check_chains()?;
+        self.check_window()?;
         self.check_targets()
     }
 
@@ -62,73 +64,80 @@ impl<I: Isa, A> List<'_, I, A> {
     /// Every handle index of an instruction, or of what can be taken for one: a label, the end.
     fn insns(&self) -> impl Iterator<Item = usize> + '_ {
         let units = self.original.len();
-        (0..=units).chain(self.base as usize..self.len()).filter(|&at| !self.inner.get(at))
+        (0..=units).chain(self.base as usize..self.len()).filter(|&at| !self.words.is_inner(at))
+    }
+
+    fn is_branch(&self, at: usize) -> bool {
+        self.words.has(at, |word| word.branch)
     }
 
     fn check_columns(&self) -> Result<(), Broken> {
         let len = self.len();
-        let bits = [&self.inner, &self.branch.bits, &self.dead, &self.edited, &self.heads.bits];
-        for column in bits {
-            for at in len..column.words().len() * 64 {
-                ensure(!column.get(at), 1, at)?;
-            }
+        ensure(self.aux.fit(len) && self.words.len() == len.div_ceil(WORD), 1, len)?;
+        for at in len..len.next_multiple_of(WORD) {
+            ensure(!self.words.has(at, |word| word.touched() | word.inner | word.branch), 1, at)?;
         }
-        ensure(self.aux.len() == len, 1, len)
+        Ok(())
     }
 
     /// Runs follow one another and divide into instructions.
     fn check_runs(&self) -> Result<(), Broken> {
-        let (mut ended, mut heads) = (self.base, 0);
+        let mut ended = self.base;
         for (id, run) in self.runs.iter().enumerate() {
             let (start, end) = (run.start.index(), run.end);
             ensure(ended == start && start < end && end as usize <= self.len(), 3, id)?;
-            let whole = !self.inner.get(start as usize) && !self.inner.get(end as usize);
-            ensure(whole && self.heads.bits.get(start as usize), 3, id)?;
-            ensure(self.heads.rank(start as usize) == id, 3, id)?;
-            ensure(run.anchor < run.start && !self.inner.get(run.anchor.at()), 5, id)?;
+            let whole = !self.words.is_inner(start as usize) && !self.words.is_inner(end as usize);
+            ensure(whole, 3, id)?;
+            for at in start..end {
+                ensure(self.run_of(Handle::new(at)).0.at() == id, 3, id)?;
+            }
+            let touched = self.words.find(start as usize..end as usize, Word::touched);
+            ensure(run.is_touched() == (touched < run.code_end() as usize), 3, id)?;
+            let labeled = run.is_labeled();
+            ensure(!labeled || self.words.is_dead(end as usize - 1), 3, id)?;
+            ensure(run.anchor < run.start && !self.words.is_inner(run.anchor.at()), 5, id)?;
             ended = end;
         }
-        for at in 0..self.len() {
-            heads += usize::from(self.heads.bits.get(at));
-        }
-        ensure(heads == self.runs.len() && ended as usize == self.len(), 3, heads)
+        ensure(ended as usize == self.len(), 3, self.runs.len())
     }
 
     /// `inner` and `branch` say what the instruction set does.
     fn check_insns(&self) -> Result<(), Broken> {
         for at in 0..self.len() {
             if at >= self.original.len() && at < self.base as usize {
-                let set = self.inner.get(at) || self.branch.bits.get(at);
+                let set = self.words.is_inner(at) || self.is_branch(at);
                 ensure(!set, 1, at)?;
-            } else if self.inner.get(at) {
-                ensure(at != 0 && at != self.base as usize && !self.branch.bits.get(at), 1, at)?;
-            } else if !self.may_be_label(at) {
+            } else if self.words.is_inner(at) {
+                ensure(at != 0 && at != self.base as usize && !self.is_branch(at), 1, at)?;
+            } else if !self.is_label(at) {
                 let insn = self.units(Handle::new(to_u32(at)));
                 ensure(I::len(insn) == Some(insn.len()), 1, at)?;
-                ensure(self.branch.bits.get(at) == (I::fields(insn) != 0), 1, at)?;
+                ensure(self.is_branch(at) == (I::fields(insn) != 0), 1, at)?;
             }
         }
         Ok(())
     }
 
-    /// Whether the unit at `at` may be one that a patch asked for as a label, which is no instruction.
-    fn may_be_label(&self, at: usize) -> bool {
-        if at < self.base as usize || !self.dead.get(at) {
-            return false;
+    /// Whether the unit at `at` is one that a patch asked for as a label, which is no instruction.
+    fn is_label(&self, at: usize) -> bool {
+        at >= self.base as usize && {
+            let run = self.run(self.run_of(Handle::new(to_u32(at))));
+            run.is_labeled() && run.end as usize == at + 1
         }
-        let run = self.run(self.run_of(Handle::new(to_u32(at))));
-        run.end == run.start.index() + 1
     }
 
     fn check_dead(&self) -> Result<(), Broken> {
+        let live = self.insns().map(|at| Handle::new(to_u32(at))).filter(|&handle| self.is_live(handle));
+        let units: usize = live.map(|handle| self.units(self.body(handle)).len()).sum();
+        ensure(units == self.live as usize, 2, units)?;
         for at in self.insns() {
-            let dead = self.dead.get(at);
+            let dead = self.words.is_dead(at);
             for unit in at..at + self.len_at(Handle::new(to_u32(at))) {
-                ensure(self.dead.get(unit) == dead, 2, unit)?;
+                ensure(self.words.is_dead(unit) == dead, 2, unit)?;
             }
         }
         for at in self.original.len()..self.base as usize {
-            ensure(self.dead.get(at), 2, at)?;
+            ensure(self.words.is_dead(at), 2, at)?;
         }
         Ok(())
     }
@@ -136,10 +145,18 @@ impl<I: Isa, A> List<'_, I, A> {
     /// Every site is named by one slot, and its body is the start of a run of that kind.
     fn check_slots(&self) -> Result<(), Broken> {
         let mut named = vec![false; self.sites.len()];
-        for at in (0..self.len()).filter(|&at| self.edited.get(at)) {
+        for at in (0..self.len()).filter(|&at| self.words.is_edited(at)) {
             let handle = Handle::new(to_u32(at));
             ensure(self.is_insn(handle), 4, at)?;
-            if let Slot::Site(site) = self.slots.get(at) {
+            let word = &self.words[at / WORD];
+            if word.block == 0 {
+                let edited = word.edited.count_ones();
+                ensure((word.first_run + edited) as usize <= self.runs.len(), 4, at)?;
+            }
+            let is_body = matches!(self.slot(handle), Slot::Lone(id)
+                if word.block == 0 && self.run(id).chain() == Chain::Body && !self.run(id).is_touched() && !self.run(id).is_labeled());
+            ensure(word.bodies >> (at % WORD) & 1 == u64::from(is_body), 4, at)?;
+            if let Slot::Site(site) = self.slot(handle) {
                 ensure(named.get(site as usize) == Some(&false), 4, at)?;
                 named[site as usize] = true;
             }
@@ -180,20 +197,35 @@ impl<I: Isa, A> List<'_, I, A> {
         ensure(loose.is_none(), 5, loose.unwrap_or(0))
     }
 
+    fn check_window(&self) -> Result<(), Broken> {
+        let Window { word: index, units, block } = self.window;
+        if units == 0 {
+            return Ok(());
+        }
+        let next = self.words[index].next_in_order(to_u32(self.runs.len()));
+        for at in ones(units, index * WORD) {
+            let plain = self.words.has(at, Word::plain) && self.words.len_at(at) == 1;
+            let named = at < self.len() && self.is_insn(Handle::new(to_u32(at)));
+            let next = block != 0 || next >> (at % WORD) & 1 != 0;
+            ensure(plain && named && next && block == self.words[index].block, 7, at)?;
+        }
+        Ok(())
+    }
+
     fn check_targets(&self) -> Result<(), Broken> {
         let mut branches = 0;
-        for at in (self.base as usize..self.len()).filter(|&at| self.branch.bits.get(at)) {
-            ensure(self.branch.rank(at) == branches, 7, at)?;
+        for at in (self.base as usize..self.len()).filter(|&at| self.is_branch(at)) {
+            ensure(self.words.branches_before(at) as usize == branches, 8, at)?;
             let own = self.targets.get(branches * I::MAX_FIELDS..(branches + 1) * I::MAX_FIELDS);
-            let own = own.ok_or(Broken { invariant: 7, at: to_u32(at) })?;
+            let own = own.ok_or(Broken { invariant: 8, at: to_u32(at) })?;
             let fields = I::fields(self.units(Handle::new(to_u32(at))));
             for (field, target) in own.iter().enumerate() {
                 let fits =
-                    target.is_none_or(|target| target.at() < self.len() && !self.inner.get(target.at()));
-                ensure(fits && target.is_some() == (field < fields), 7, at)?;
+                    target.is_none_or(|target| target.at() < self.len() && !self.words.is_inner(target.at()));
+                ensure(fits && target.is_some() == (field < fields), 8, at)?;
             }
             branches += 1;
         }
-        ensure(self.targets.len() == branches * I::MAX_FIELDS, 7, self.targets.len())
+        ensure(self.targets.len() == branches * I::MAX_FIELDS, 8, self.targets.len())
     }
 }

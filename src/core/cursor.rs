@@ -21,10 +21,6 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
         let fresh = self.fresh();
         CursorMut { list: self, current, fresh }
     }
-
-    fn fresh(&self) -> u32 {
-        self.base + super::handle::to_u32(self.inserted.len())
-    }
 }
 
 impl<'a, I: Isa, A: Copy + Default> CursorMut<'_, 'a, I, A> {

@@ -13,6 +13,11 @@ pub enum Error {
         /// How many units that would be.
         units: usize,
     },
+    /// The list has as many patches as it can tell apart.
+    TooManyEdits {
+        /// How many that is.
+        limit: usize,
+    },
     /// The allocator refused.
     OutOfMemory,
     /// The original program holds no instruction at this unit, or one cut short.
@@ -90,6 +95,7 @@ impl fmt::Display for Error {
             Self::TooLong { units } => {
                 write!(f, "{units} units are more than the {} that handles can name", Handle::MAX)
             }
+            Self::TooManyEdits { limit } => write!(f, "a list takes no more than {limit} patches"),
             Self::OutOfMemory => f.write_str("out of memory"),
             Self::BadInsn { at } => write!(f, "no whole instruction at unit {at}"),
             Self::EmptyPatch => f.write_str("the patch is empty"),

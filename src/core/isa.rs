@@ -37,6 +37,23 @@ pub trait Isa: Sized {
     /// Stores a displacement, which lies in [`range`](Isa::range), into field `field`.
     fn write(insn: &mut [Self::Unit], field: usize, displacement: i64);
 
+    /// Whether a branch by field `field` enters its target as control from above does: it runs what
+    /// [`prepend_fallthrough`](super::List::prepend_fallthrough) put before it, as a call runs the prologue of
+    /// a function, which jumps to its first instruction do not.
+    #[inline]
+    fn enters(insn: &[Self::Unit], field: usize) -> bool {
+        _ = (insn, field);
+        false
+    }
+
+    /// Whether each of `units` is an instruction by itself, and has no displacement field. It is asked about
+    /// short patches, and may say `false` where it cannot tell quickly.
+    #[inline]
+    fn is_plain(units: &[Self::Unit]) -> bool {
+        _ = units;
+        false
+    }
+
     /// Marks the first 64 units of `units`, the first `over` of which belong to an instruction that
     /// began before them.
     ///

@@ -5,131 +5,52 @@
 //! A *handle index* names a unit: below `n` of the original program, `n` for its end, from `base`
 //! (the next multiple of 64) up of the inserted column.
 //!
-//! 1. `inner`, `branch`, `dead` and `edited` are columns over handle indexes. `inner` is set for the
-//!    units of an instruction but its first, `branch` for first units with a displacement field.
+//! 1. The columns of `words` are over handle indexes. `inner` is set for the units of an instruction
+//!    but its first, `branch` for first units with a displacement field.
 //! 2. `dead` covers whole instructions. The end, and the labels that patches ask for, are dead from
-//!    birth: a branch to them lands on what follows.
+//!    birth: a branch to them lands on what follows. `live` counts the units that are laid out.
 //! 3. A run is a range of inserted units, made of whole instructions. Runs follow one another in the
-//!    inserted column without gaps, and `heads` is set for the first unit of each.
-//! 4. `edited` is set exactly where `slots` has a slot: a lone run, or a site with up to three chains
-//!    of runs. What stands around an instruction comes in this order: `fall` runs, `pre` runs, the
-//!    instruction or the body that replaced it, `post` runs.
+//!    inserted column without gaps. A word of inserted units names the run of its first unit, and counts the
+//!    branches before it. A run is touched if any of its units was edited or deleted.
+//! 4. `edited` is set where a slot says what stands around an instruction: a lone run, or a site with up
+//!    to three chains of runs. It comes in this order: `fall` runs, `pre` runs, the instruction or the body
+//!    that replaced it, `post` runs. The slots of a word are in a block, or, without one, its edited units
+//!    have the runs from `first_run` on, one each, in their order; `bodies` are those replaced by untouched ones.
 //! 5. A chain is a ring that its site names by the last run. Each run hangs in one chain of one anchor.
 //! 6. A run of kind [`Chain::Body`] hangs among the `post` runs, and its first instruction is the
 //!    replacement of the anchor, if the site says so. Its units are no handle: the anchor is its name.
-//! 7. `targets` has [`Isa::MAX_FIELDS`] entries for each inserted branch, in the order of their units.
+//! 7. The units of `window` are live instructions of one unit that were not edited. If the word has no block,
+//!    they are above all edited ones, and the next run may be that of any of them.
+//! 8. `targets` has [`Isa::MAX_FIELDS`] entries for each inserted branch, in the order of their units.
 
 use bumpalo::collections::{CollectionAllocErr, Vec};
 
 use super::arena::Usage;
-use super::bits::{Bits, Ranked, WORD, ones};
+use super::facts::Facts;
 use super::handle::to_u32;
-use super::slots::{Slot, Slots};
+use super::site::{Block, Chain, Run, RunId, Site, Slot};
+use super::words::{WORD, Word, Words, below, ones};
 use super::{Arena, Error, Handle, Isa};
 
-/// Where a run hangs in the site of its anchor.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Chain {
-    /// Before the label: reached only by falling in from above.
-    Fall,
-    /// Between the label and the instruction.
-    Pre,
-    /// After the instruction.
-    Post,
-    /// After the instruction, but for the first instruction of the run, which replaced it.
-    Body,
-}
+/// An edit may make this many runs: its patch, and a label before it.
+pub(super) const RUNS_OF_EDIT: usize = 2;
 
-/// The index of a run.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct RunId(pub(super) Handle);
-
-/// A contiguous piece of inserted code: one patch, or one label.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    pub(super) start: Handle,
-    /// One past its last unit.
-    pub(super) end: u32,
-    pub(super) anchor: Handle,
-    link: u32,
-}
-
-impl Run {
-    /// A run in a ring of its own.
-    #[inline]
-    pub(super) fn new(start: u32, end: u32, anchor: Handle, chain: Chain, id: RunId) -> Self {
-        Self { start: Handle::new(start), end, anchor, link: id.0.index() << 2 | chain as u32 }
-    }
-
-    #[inline]
-    pub(super) fn chain(&self) -> Chain {
-        match self.link & 3 {
-            0 => Chain::Fall,
-            1 => Chain::Pre,
-            2 => Chain::Post,
-            _ => Chain::Body,
-        }
-    }
-
-    /// The next in the ring of its chain.
-    #[inline]
-    pub(super) fn next(&self) -> RunId {
-        RunId(Handle::new(self.link >> 2))
-    }
-
-    pub(super) fn set_next(&mut self, next: RunId) {
-        self.link = next.0.index() << 2 | self.link & 3;
-    }
-}
-
-/// A patch may ask for this many labels.
+/// An edit may need this many units beside those of its patch, for labels.
 pub(super) const MAX_LABELS: usize = 2;
 
-/// The most runs that a link can tell apart.
-pub(super) const MAX_RUNS: usize = u32::MAX as usize >> 2;
-
-const _: () = assert!(MAX_RUNS <= Slot::MAX as usize);
-
-/// What stands around one edited instruction.
-#[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Site {
-    pub(super) fall: Option<RunId>,
-    pub(super) pre: Option<RunId>,
-    pub(super) post: Option<RunId>,
-    pub(super) body: Option<Handle>,
+/// The word that edits are made in, and its units that are open to a short edit.
+#[derive(Clone, Copy)]
+pub(super) struct Window {
+    /// The index of the word.
+    pub(super) word: usize,
+    pub(super) units: u64,
+    /// Its block.
+    pub(super) block: u32,
 }
 
-const _: () = assert!(size_of::<Run>() == 16 && size_of::<Site>() == 16);
-
-impl Site {
-    /// A site with one run.
-    #[inline]
-    pub(super) fn lone(id: RunId, run: &Run) -> Self {
-        let mut site = Self::default();
-        *site.chain_mut(run.chain()) = Some(id);
-        if run.chain() == Chain::Body {
-            site.body = Some(run.start);
-        }
-        site
-    }
-
-    #[inline]
-    pub(super) fn chain(&self, chain: Chain) -> Option<RunId> {
-        match chain {
-            Chain::Fall => self.fall,
-            Chain::Pre => self.pre,
-            Chain::Post | Chain::Body => self.post,
-        }
-    }
-
-    #[inline]
-    pub(super) fn chain_mut(&mut self, chain: Chain) -> &mut Option<RunId> {
-        match chain {
-            Chain::Fall => &mut self.fall,
-            Chain::Pre => &mut self.pre,
-            Chain::Post | Chain::Body => &mut self.post,
-        }
-    }
+impl Window {
+    /// Of no word.
+    pub(super) const CLOSED: Self = Self { word: usize::MAX, units: 0, block: 0 };
 }
 
 /// A program under edit.
@@ -147,21 +68,18 @@ pub struct List<'a, I: Isa, A = ()> {
     arena: &'a Arena,
     pub(super) original: &'a [I::Unit],
     pub(super) base: u32,
+    /// Live units.
+    pub(super) live: u32,
     pub(super) inserted: Vec<'a, I::Unit>,
     /// How many inserted units all the columns have room for.
     pub(super) room: usize,
-    pub(super) aux: Vec<'a, A>,
-    pub(super) inner: Bits<'a>,
-    pub(super) branch: Ranked<'a>,
-    pub(super) dead: Bits<'a>,
-    pub(super) edited: Bits<'a>,
-    pub(super) heads: Ranked<'a>,
-    pub(super) slots: Slots<'a>,
+    pub(super) aux: Facts<'a, A>,
+    pub(super) words: Words<'a>,
+    pub(super) blocks: Vec<'a, Block>,
     pub(super) sites: Vec<'a, Site>,
     pub(super) runs: Vec<'a, Run>,
     pub(super) targets: Vec<'a, Option<Handle>>,
-    /// Whether inserted code was edited in its turn.
-    pub(super) nested: bool,
+    pub(super) window: Window,
 }
 
 impl<'a, I: Isa> List<'a, I> {
@@ -199,63 +117,60 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
             arena,
             original: program,
             base,
+            live: to_u32(units),
             inserted: Vec::new_in(bump),
             room: 0,
-            aux: Vec::new_in(bump),
-            inner: Bits::new_in(bump),
-            branch: Ranked::new_in(bump, base as usize),
-            dead: Bits::new_in(bump),
-            edited: Bits::new_in(bump),
-            heads: Ranked::new_in(bump, base as usize),
-            slots: Slots::new_in(bump),
+            aux: Facts::new_in(bump),
+            words: Words::new_in(bump),
+            blocks: Vec::new_in(bump),
             sites: Vec::new_in(bump),
             runs: Vec::new_in(bump),
             targets: Vec::new_in(bump),
-            nested: false,
+            window: Window::CLOSED,
         };
         let expected = arena.expected();
         list.grow(expected.inserted)?;
+        list.blocks.try_reserve_exact(expected.blocks)?;
         list.sites.try_reserve_exact(expected.sites)?;
         list.runs.try_reserve_exact(expected.runs)?;
         list.targets.try_reserve_exact(expected.targets)?;
-        list.slots.try_reserve_exact(expected.blocks)?;
-        list.aux.resize(base as usize, A::default());
-        let given = aux.len().min(units);
-        list.aux[..given].copy_from_slice(&aux[..given]);
         list.scan()?;
-        if size_of::<A>() != 0 {
-            for inner in ones(list.inner.words(), 0..units) {
-                list.aux[inner] = A::default();
+        list.aux.resize(base as usize);
+        if let Some(facts) = list.aux.sized_mut() {
+            let given = aux.len().min(units);
+            facts[..given].copy_from_slice(&aux[..given]);
+            for (index, word) in list.words.iter().enumerate() {
+                for inner in ones(word.inner, index * WORD) {
+                    facts[inner] = A::default();
+                }
             }
         }
-        list.dead.fill(units..base as usize, true);
         Ok(list)
     }
 
     /// Finds the instructions and branches of the original program.
     fn scan(&mut self) -> Result<(), Error> {
+        let units = self.original.len();
         let mut over = 0;
-        for (word, at) in (0..self.original.len()).step_by(WORD).enumerate() {
+        for at in (0..units).step_by(WORD) {
             let marks = I::scan(&self.original[at..], over)
                 .map_err(|unit| Error::BadInsn { at: to_u32(at + unit) })?;
-            self.inner.words_mut()[word] = marks.inner;
-            self.branch.bits.words_mut()[word] = marks.branch;
             over = marks.over;
+            self.words.push(Word { inner: marks.inner, branch: marks.branch, ..Word::default() });
         }
+        if units.is_multiple_of(WORD) {
+            self.words.push(Word::default());
+        }
+        self.words[units / WORD].dead = !below(units % WORD);
         Ok(())
     }
 
-    /// Gives all columns room for `inserted` units.
+    /// Gives the columns room for `inserted` units.
     pub(super) fn grow(&mut self, inserted: usize) -> Result<(), CollectionAllocErr> {
         let len = self.base as usize + inserted;
         self.inserted.try_reserve_exact(inserted - self.inserted.len())?;
-        self.aux.try_reserve_exact(len - self.aux.len())?;
-        self.inner.try_grow(len)?;
-        self.branch.try_grow(len)?;
-        self.dead.try_grow(len)?;
-        self.edited.try_grow(len)?;
-        self.heads.try_grow(len)?;
-        self.slots.try_grow(len)?;
+        self.aux.try_reserve(len)?;
+        self.words.try_reserve(len)?;
         self.room = inserted;
         Ok(())
     }
@@ -268,6 +183,14 @@ impl<I: Isa, A> List<'_, I, A> {
     #[must_use]
     pub fn original_len(&self) -> u32 {
         to_u32(self.original.len())
+    }
+
+    /// How many live units there are: as many as linearization lays out.
+    ///
+    /// O(1).
+    #[must_use]
+    pub fn live_len(&self) -> u32 {
+        self.live
     }
 
     /// The handle that stands for one past the end of the original program.
@@ -292,7 +215,7 @@ impl<I: Isa, A> List<'_, I, A> {
     /// O(1).
     #[must_use]
     pub fn is_live(&self, handle: Handle) -> bool {
-        self.is_insn(handle) && !self.dead.get(handle.at())
+        self.is_insn(handle) && !self.words.is_dead(handle.at())
     }
 
     /// The fact of an instruction.
@@ -300,7 +223,7 @@ impl<I: Isa, A> List<'_, I, A> {
     /// O(1).
     #[must_use]
     pub fn aux(&self, handle: Handle) -> Option<&A> {
-        if self.is_live(handle) { self.aux.get(handle.at()) } else { None }
+        self.is_live(handle).then(|| &self.aux[handle.at()])
     }
 
     /// The fact of an instruction, to change.
@@ -308,7 +231,7 @@ impl<I: Isa, A> List<'_, I, A> {
     /// O(1).
     #[must_use]
     pub fn aux_mut(&mut self, handle: Handle) -> Option<&mut A> {
-        if self.is_live(handle) { self.aux.get_mut(handle.at()) } else { None }
+        self.is_live(handle).then(|| &mut self.aux[handle.at()])
     }
 
     /// Where displacement field `field` of a live instruction leads.
@@ -327,8 +250,7 @@ impl<I: Isa, A> List<'_, I, A> {
     /// the program that it leads to.
     pub(super) fn target_of(&self, at: Handle, insn: &[I::Unit], field: usize) -> Result<Handle, i64> {
         if at.index() >= self.base {
-            let rank = self.branch.rank(at.at());
-            return self.targets[rank * I::MAX_FIELDS + field].ok_or(-1);
+            return self.target_by_rank(self.words.branches_before(at.at()), field);
         }
         let target = i64::from(at.index()) + I::base(insn, field) + I::read(insn, field);
         match usize::try_from(target) {
@@ -337,11 +259,17 @@ impl<I: Isa, A> List<'_, I, A> {
         }
     }
 
+    /// The target of field `field` of the inserted branch with `rank` others before it.
+    #[inline]
+    pub(super) fn target_by_rank(&self, rank: u32, field: usize) -> Result<Handle, i64> {
+        self.targets[rank as usize * I::MAX_FIELDS + field].ok_or(-1)
+    }
+
     /// Whether the handle names an instruction, live or deleted, or one past the end.
     #[inline]
     pub(super) fn is_insn(&self, handle: Handle) -> bool {
         let index = handle.index();
-        if self.inner.get(handle.at()) {
+        if self.words.is_inner(handle.at()) {
             return false;
         }
         match index.checked_sub(self.base) {
@@ -352,7 +280,8 @@ impl<I: Isa, A> List<'_, I, A> {
 
     /// Whether the inserted unit begins the body of a replacement.
     fn is_body(&self, at: Handle) -> bool {
-        self.heads.bits.get(at.at()) && self.run(self.run_of(at)).chain() == Chain::Body
+        let run = self.run(self.run_of(at));
+        run.start == at && run.chain() == Chain::Body
     }
 
     /// Where the units of an instruction stand: at its own index, or where its replacement does.
@@ -375,23 +304,26 @@ impl<I: Isa, A> List<'_, I, A> {
     /// How many units the instruction whose first unit is at `at` has; the end has one.
     #[inline]
     pub(super) fn len_at(&self, at: Handle) -> usize {
-        let mut len = 1;
-        while self.inner.get(at.at() + len) {
-            len += 1;
-        }
-        len
+        self.words.len_at(at.at())
     }
 
     /// What stands around an instruction, if anything does.
     #[inline]
     pub(super) fn site(&self, handle: Handle) -> Option<Site> {
-        self.edited.get(handle.at()).then(|| match self.slots.get(handle.at()) {
-            Slot::Lone(id) => {
-                let id = RunId(Handle::new(id));
-                Site::lone(id, self.run(id))
-            }
+        self.words.is_edited(handle.at()).then(|| match self.slot(handle) {
+            Slot::Lone(id) => Site::lone(id, self.run(id)),
             Slot::Site(site) => self.sites[site as usize],
         })
+    }
+
+    /// The slot of an edited instruction.
+    #[inline]
+    pub(super) fn slot(&self, handle: Handle) -> Slot {
+        let (word, bit) = (&self.words[handle.at() / WORD], handle.at() % WORD);
+        match word.block.checked_sub(1) {
+            None => Slot::Lone(RunId::new(word.run_in_order(bit))),
+            Some(block) => self.blocks[block as usize][bit].unpack(),
+        }
     }
 
     #[inline]
@@ -409,9 +341,27 @@ impl<I: Isa, A> List<'_, I, A> {
     }
 
     /// The run that the inserted unit at `at` belongs to.
+    #[inline]
     pub(super) fn run_of(&self, at: Handle) -> RunId {
-        let own = usize::from(self.heads.bits.get(at.at()));
-        RunId(Handle::new(to_u32(self.heads.rank(at.at()) + own - 1)))
+        let first = self.words[at.at() / WORD].run;
+        let here = &self.runs[first as usize..self.runs.len().min(first as usize + WORD)];
+        RunId::new(first + to_u32(here.partition_point(|run| run.end <= at.index())))
+    }
+
+    /// The index that the next inserted unit will have.
+    #[inline]
+    pub(super) fn fresh(&self) -> u32 {
+        self.base + to_u32(self.inserted.len())
+    }
+
+    /// One past the last unit of the piece of code that `handle` is in: the original program, or a run.
+    #[inline]
+    pub(super) fn piece_end(&self, handle: Handle) -> usize {
+        if handle.index() < self.base {
+            self.original.len()
+        } else {
+            self.run(self.run_of(handle)).end as usize
+        }
     }
 }
 
@@ -421,9 +371,9 @@ impl<I: Isa, A> Drop for List<'_, I, A> {
         let usage = Usage {
             inserted: self.inserted.len() + MAX_LABELS,
             sites: self.sites.len() + 1,
-            runs: self.runs.len() + 1 + MAX_LABELS,
+            runs: self.runs.len() + RUNS_OF_EDIT,
             targets: self.targets.len() + I::MAX_FIELDS,
-            blocks: self.slots.blocks() + 1,
+            blocks: self.blocks.len() + 1,
         };
         let base = self.base as usize;
         self.arena.note(usage, |usage| bytes::<I, A>(base, usage));
@@ -433,19 +383,17 @@ impl<I: Isa, A> Drop for List<'_, I, A> {
 /// The bytes of all the columns of a list, about.
 fn bytes<I: Isa, A>(base: usize, usage: &Usage) -> usize {
     let len = base + usage.inserted;
-    let words = len.div_ceil(WORD);
     let columns = [
         usage.inserted * size_of::<I::Unit>(),
         len * size_of::<A>(),
-        // Five columns of bits, two of them with counts.
-        words * 5 * size_of::<u64>() + (words - base / WORD) * 2 * size_of::<u32>(),
-        Slots::bytes(len, usage.blocks),
+        len.div_ceil(WORD) * size_of::<Word>(),
+        usage.blocks * size_of::<Block>(),
         usage.sites * size_of::<Site>(),
         usage.runs * size_of::<Run>(),
         usage.targets * size_of::<Option<Handle>>(),
     ];
-    // Each of the 14 allocations may be padded to its alignment.
-    columns.iter().sum::<usize>() + 14 * size_of::<u64>()
+    // Each may be padded to its alignment.
+    columns.iter().map(|bytes| bytes + size_of::<Word>()).sum()
 }
 
 impl From<CollectionAllocErr> for Error {

@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::Handle;
-use super::bits::WORD;
+use super::linearize::resize;
+use super::words::{WORD, Word};
+use super::{Error, Handle};
 
 /// What a unit of the output is. Positions are of the original program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,30 +28,29 @@ impl Origin {
 /// Where everything went: from old positions to new ones, and back. Positions are units.
 #[derive(Clone, Debug, Default)]
 pub struct Map {
-    /// Where a branch to each old position lands, one past the end included.
+    /// Where a branch to each handle index lands, or `NOWHERE`: the old positions, one past their end, what
+    /// was inserted.
     pub(super) labels: Vec<u32>,
     /// Live old positions that have code prepended, ascending, with their own new position.
     pub(super) own: Vec<(u32, u32)>,
-    /// Old positions with code before their label, ascending, with where that code begins.
+    /// Handle indexes with code before their label, ascending, with where that code begins.
     pub(super) starts: Vec<(u32, u32)>,
     /// One bit an old position: it was deleted.
     pub(super) dead: Vec<u64>,
     /// One bit an old position: it is not the first unit of its instruction.
     pub(super) inner: Vec<u64>,
+    pub(super) old_len: u32,
     pub(super) new_len: u32,
-    /// The first inserted handle, and where a branch to each of them lands.
-    pub(super) base: u32,
-    pub(super) inserted: Vec<u32>,
 }
 
-/// In `Map::inserted`: not a place that a branch can land on.
+/// The label of what is no place for a branch to land on.
 pub(super) const NOWHERE: u32 = u32::MAX;
 
 impl Map {
     /// Length of the original program.
     #[must_use]
     pub fn old_len(&self) -> u32 {
-        super::handle::to_u32(self.labels.len().saturating_sub(1))
+        self.old_len
     }
 
     /// Length of the output.
@@ -72,7 +72,21 @@ impl Map {
     #[inline]
     #[must_use]
     pub fn new_of(&self, old: u32) -> u32 {
+        assert!(old <= self.old_len, "old position {old} of {}", self.old_len);
         self.labels[old as usize]
+    }
+
+    /// Where all that stands at the old position `old` begins: as [`new_of`](Map::new_of), or before that
+    /// with the code that only control from above runs, and branches that [enter](super::Isa::enters).
+    ///
+    /// O(1), or O(log such code) if there is any.
+    ///
+    /// # Panics
+    ///
+    /// If `old` is above [`old_len`](Map::old_len).
+    #[must_use]
+    pub fn start_of(&self, old: u32) -> u32 {
+        exception(&self.starts, old).unwrap_or(self.new_of(old))
     }
 
     /// The new position of the instruction at `old` itself, behind what was prepended to it, or of the
@@ -102,10 +116,13 @@ impl Map {
     /// O(1).
     #[must_use]
     pub fn new_of_handle(&self, handle: Handle) -> Option<u32> {
-        match handle.index().checked_sub(self.base) {
-            None => self.labels.get(handle.at()).copied(),
-            Some(at) => self.inserted.get(at as usize).copied().filter(|&new| new != NOWHERE),
-        }
+        self.labels.get(handle.at()).copied().filter(|&new| new != NOWHERE)
+    }
+
+    /// Where all that stands at `handle` begins.
+    #[cold]
+    pub(super) fn start_of_handle(&self, handle: Handle) -> Option<u32> {
+        exception(&self.starts, handle.index()).or(self.new_of_handle(handle))
     }
 
     /// What stands at the new position `new`.
@@ -118,7 +135,8 @@ impl Map {
     #[must_use]
     pub fn origin(&self, new: u32) -> Origin {
         assert!(new < self.new_len, "position {new} of {}", self.new_len);
-        let after = super::handle::to_u32(self.labels.partition_point(|&label| label <= new));
+        let labels = &self.labels[..=self.old_len as usize];
+        let after = super::handle::to_u32(labels.partition_point(|&label| label <= new));
         let old = match exception(&self.starts, after) {
             Some(start) if start <= new => after,
             _ => self.insn_before(after, new),
@@ -138,15 +156,34 @@ impl Map {
         old
     }
 
+    /// Makes room for the labels of a list of `old_len` original units and `inserted` ones from `base` on.
+    pub(super) fn prepare(
+        &mut self,
+        old_len: u32,
+        new_len: u32,
+        len: usize,
+        words: &[Word],
+    ) -> Result<(), Error> {
+        self.own.clear();
+        self.starts.clear();
+        (self.old_len, self.new_len) = (old_len, new_len);
+        resize(&mut self.labels, len, NOWHERE)?;
+        resize(&mut self.dead, words.len(), 0)?;
+        resize(&mut self.inner, words.len(), 0)?;
+        for ((dead, inner), word) in self.dead.iter_mut().zip(&mut self.inner).zip(words) {
+            (*dead, *inner) = (word.dead, word.inner);
+        }
+        Ok(())
+    }
+
     pub(super) fn clear(&mut self) {
-        let Self { labels, own, starts, dead, inner, new_len, base, inserted } = self;
+        let Self { labels, own, starts, dead, inner, old_len, new_len } = self;
         labels.clear();
         own.clear();
         starts.clear();
         dead.clear();
         inner.clear();
-        inserted.clear();
-        (*new_len, *base) = (0, 0);
+        (*old_len, *new_len) = (0, 0);
     }
 }
 

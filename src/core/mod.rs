@@ -1,21 +1,25 @@
 //! The list core: it knows how to move instructions, and no instruction set.
 
 mod arena;
-mod bits;
 mod check;
 mod cursor;
 mod edit;
 mod error;
+mod facts;
 mod handle;
 mod isa;
+mod layout;
 mod linearize;
 mod list;
 mod map;
 mod patch;
 mod relax;
-mod slots;
+mod retarget;
+mod room;
+mod site;
 mod table;
 mod walk;
+mod words;
 
 pub use arena::Arena;
 pub use check::Broken;

@@ -126,7 +126,7 @@ impl Map {
         let mut slid = None;
         for index in 0..records.len() {
             let place = position(&mut records[index]);
-            let slides_to = if at == At::Start { self.begin_of(*place) } else { self.new_of(*place) };
+            let slides_to = if at == At::Start { self.start_of(*place) } else { self.new_of(*place) };
             let own = match at {
                 At::Insn => self.position_of(*place),
                 At::Label | At::Start => Some(slides_to).filter(|_| !self.is_deleted(*place)),
@@ -180,7 +180,7 @@ impl Map {
         }
         for start in &mut *starts {
             let start = position(start);
-            *start = if *start == 0 { 0 } else { self.begin_of(*start) };
+            *start = if *start == 0 { 0 } else { self.start_of(*start) };
         }
         let mut removed = Vec::new();
         let mut kept = 0;
@@ -236,12 +236,6 @@ impl Map {
             *start < *end
         });
         Ok(())
-    }
-
-    /// Where all that stands at the old position `old` begins.
-    fn begin_of(&self, old: u32) -> u32 {
-        let fall = self.starts.binary_search_by_key(&old, |&(old, _)| old);
-        fall.map_or(self.new_of(old), |at| self.starts[at].1)
     }
 
     fn check_insn(&self, record: usize, position: u32) -> Result<(), TableError> {

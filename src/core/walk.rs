@@ -1,6 +1,7 @@
 //! [`Place`] and [`List::step`]: the order in which a list stands, one step at a time.
 
-use super::list::{Chain, RunId};
+use super::handle::to_u32;
+use super::site::{Chain, RunId};
 use super::{Handle, Isa, List};
 
 /// A point of the layout of a list. What stands around an instruction comes in the order of
@@ -58,12 +59,21 @@ impl<I: Isa, A> List<'_, I, A> {
         if handle == self.end() {
             return Place::End;
         }
-        let next = Handle::new(handle.index() + super::handle::to_u32(self.len_at(handle)));
+        let next = Handle::new(handle.index() + to_u32(self.len_at(handle)));
         if handle.index() < self.base {
             return Place::Before(next);
         }
         let run = self.run_of(handle);
         if next.index() < self.run(run).end { Place::Before(next) } else { Place::RunEnd(run) }
+    }
+
+    /// The place at unit `at` of the piece of code that ends at `end`.
+    pub(super) fn place_in(&self, at: usize, end: usize) -> Place {
+        if at < end || end == self.original.len() {
+            Place::Before(Handle::new(to_u32(at)))
+        } else {
+            Place::RunEnd(self.run_of(Handle::new(to_u32(end - 1))))
+        }
     }
 
     fn after_run(&self, id: RunId) -> Place {
@@ -78,13 +88,23 @@ impl<I: Isa, A> List<'_, I, A> {
         }
     }
 
-    /// The first live instruction in the order of the list, from `place` on.
+    /// The first live instruction in the order of the list, from `place` on. Steps over all that is deleted
+    /// between two edited instructions at once.
     pub(super) fn seek(&self, mut place: Place) -> Option<Handle> {
         loop {
-            match place {
+            place = match place {
                 Place::End => return None,
-                Place::Own(handle) if !self.dead.get(handle.at()) => return Some(handle),
-                _ => place = self.step(place),
+                Place::Own(handle) if !self.words.is_dead(handle.at()) => return Some(handle),
+                Place::Before(handle) if handle != self.end() => {
+                    let end = self.piece_end(handle);
+                    let at = self.words.find(handle.at()..end, |word| word.edited | word.plain());
+                    let found = Handle::new(to_u32(at));
+                    if at < end && !self.words.is_edited(at) {
+                        return Some(found);
+                    }
+                    if at == handle.at() { self.step(place) } else { self.place_in(at, end) }
+                }
+                _ => self.step(place),
             }
         }
     }

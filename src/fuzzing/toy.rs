@@ -56,6 +56,10 @@ impl Isa for Toy {
         if insn[0] & FROM_END == 0 { 0 } else { insn.len().try_into().unwrap_or(0) }
     }
 
+    fn is_plain(units: &[u16]) -> bool {
+        units.iter().all(|unit| unit & 0b1111 == 1)
+    }
+
     fn read(insn: &[u16], field: usize) -> i64 {
         let [high, _] = insn[unit_of(insn, field)].to_be_bytes();
         i64::from(high.cast_signed())

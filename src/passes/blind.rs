@@ -16,18 +16,23 @@
 //! constants of the program; with a hidden register they are addresses by now, and are blinded, all
 //! but functions.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::AddAssign;
 
 use super::Error;
+use super::branch_target;
+use super::keys::Keys;
 use super::scratch::Scratch;
+use super::zext::extension;
 use crate::bpf::opcode::{
     ADD, ALU, ALU64, AND, DIV, DW, FRAME_POINTER, JEQ, JMP, JMP32, JNE, LD, LD_FUNC, LD_NUMBER, LSH,
-    MAY_GOTO, MEM, MOD, MOV, MUL, OR, ST, SUB, X, XOR,
+    MAY_GOTO, MEM, MOD, MOV, MUL, OR, ST, STX, SUB, X, XOR,
 };
 use crate::bpf::{Bpf, Insn, MAX_STACK, Program, is_pinned};
 use crate::core::{Branch, Handle, List, Patch, Target};
+
+/// Mode of a load or store in an arena, behind the verifier: the kernel's `PROBE_MEM32`.
+const ARENA: u8 = 0xa0;
 
 /// What [`run`] is to know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,34 +99,85 @@ impl AddAssign for Report {
 /// # Errors
 ///
 /// [`Error::BadHidden`]; [`Error::Cfg`], if there is no hidden register; [`Error::Edit`] if the
-/// allocator refuses.
+/// allocator refuses, or a branch leads out of the program.
 pub fn run<A: Copy + Default>(
     program: &Program,
     list: &mut List<'_, Bpf, A>,
     options: &Options,
 ) -> Result<Report, Error> {
-    let mut registers = match options.hidden {
-        Some(reg) if reg <= FRAME_POINTER || reg > 15 => return Err(Error::BadHidden { reg }),
-        Some(reg) => Registers::Hidden(reg),
-        None => Registers::Free(Box::new(Scratch::new(program, options.stack)?)),
-    };
+    if let Some(reg) = options.hidden {
+        check_hidden(reg)?;
+        return edit(list, Keys(options.seed), false, |at, insn| match choose_hidden(insn, reg) {
+            Choice::Zero | Choice::Join(_) if is_pinned(program, at.index()) => Choice::Pinned,
+            choice => choice,
+        });
+    }
+    let mut scratch = Scratch::new(program, options.stack)?;
+    edit(list, Keys(options.seed), false, |at, insn| {
+        let choice = choose_free(program, &mut scratch, at.index(), insn);
+        scratch.pass(at.index(), insn[0]);
+        choice
+    })
+}
+
+/// What [`harden`] is to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hardening {
+    /// Where the random halves start: the same seed gives the same program.
+    pub seed: u64,
+    /// The register to join halves in, one that no program may name: [`AX`](crate::bpf::opcode::AX) in
+    /// kernels up to 6.18.
+    pub ax: u8,
+    /// Moves that extend were inserted for the JIT compiler ([`zext`](super::zext)), so one is needed
+    /// between the halves of an `ld_imm64`.
+    pub zext: bool,
+}
+
+/// Blinds what stands in the list as the kernel does after all of its other passes, by
+/// `bpf_jit_blind_constants`: with a hidden register, whoever wrote the instruction.
+///
+/// The kernel blinds a copy of the program without facts. Here they stay with the first instruction of
+/// what replaces theirs.
+///
+/// O(slots of the list).
+///
+/// # Errors
+///
+/// [`Error::BadHidden`]; [`Error::Edit`] if the allocator refuses, or a branch leads out of the program.
+/// A backward jump that does not reach over what is inserted is found at linearization.
+pub fn harden<A: Copy + Default>(list: &mut List<'_, Bpf, A>, options: &Hardening) -> Result<Report, Error> {
+    let Hardening { seed, ax, zext } = *options;
+    check_hidden(ax)?;
+    edit(list, Keys(seed), zext, |_, insn| choose_hidden(insn, ax))
+}
+
+fn check_hidden(reg: u8) -> Result<(), Error> {
+    if reg <= FRAME_POINTER || reg > 15 { Err(Error::BadHidden { reg }) } else { Ok(()) }
+}
+
+/// Does with each instruction of a list what `choose` says.
+fn edit<A: Copy + Default>(
+    list: &mut List<'_, Bpf, A>,
+    mut keys: Keys,
+    zext: bool,
+    mut choose: impl FnMut(Handle, &[Insn]) -> Choice,
+) -> Result<Report, Error> {
     let mut report = Report::default();
-    let mut keys = Keys(options.seed);
     let mut units = Vec::new();
     let mut cursor = list.cursor_mut();
-    while let Some(handle) = cursor.current() {
+    while let Some(at) = cursor.current() {
         let insn = cursor.insn().unwrap_or_default();
+        let jumps = insn[0].is_jump();
+        let choice = choose(at, insn);
         units.clear();
-        let choice = registers.choose(program, handle, insn);
-        write(&mut units, insn, choice, &mut keys);
-        if let Registers::Free(scratch) = &mut registers {
-            scratch.pass(handle.index(), insn[0]);
-        }
+        write(&mut units, insn, choice, zext, &mut keys);
         report.count(choice);
-        if !units.is_empty() {
-            // The one branch there can be is what the jump becomes, behind the halves.
-            let branch = cursor.list().target(handle, 0).map(|to| Branch::new(2, Target::Handle(to)));
-            cursor.replace_current(Patch::new(&units).branches(branch.as_slice()))?;
+        if jumps && !units.is_empty() {
+            // The one branch is what the jump becomes, behind the halves.
+            let branches = [Branch::new(2, Target::Handle(branch_target(cursor.list(), at)?))];
+            cursor.replace_current(Patch::new(&units).branches(&branches))?;
+        } else if !units.is_empty() {
+            cursor.replace_current(Patch::new(&units))?;
         }
         cursor.move_past();
     }
@@ -161,38 +217,43 @@ impl Report {
     }
 }
 
-/// Where registers to join halves in come from.
-enum Registers<'a> {
-    Hidden(u8),
-    Free(Box<Scratch<'a>>),
+/// What to do where no program can name `reg`.
+fn choose_hidden(insn: &[Insn], reg: u8) -> Choice {
+    let Some(&first) = insn.first().filter(|first| has_constant(**first)) else { return Choice::Nothing };
+    let names_it = first.dst() == reg || first.src() == reg;
+    if names_it || first.is_wide() && first.src() == LD_FUNC {
+        Choice::Nothing
+    } else if is_move(first) && first.imm == 0 {
+        Choice::Zero
+    } else {
+        Choice::Join(reg)
+    }
 }
 
-impl Registers<'_> {
-    fn choose(&mut self, program: &Program, handle: Handle, insn: &[Insn]) -> Choice {
-        let at = handle.index();
-        let Some(&first) = insn.first().filter(|first| has_constant(**first)) else { return Choice::Nothing };
-        let pinned = is_pinned(program, at);
-        let moves = first.is_alu() && first.op() == MOV;
-        match self {
-            Self::Hidden(reg) if first.dst() == *reg || first.src() == *reg => Choice::Nothing,
-            Self::Hidden(_) if first.is_wide() && first.src() == LD_FUNC => Choice::Nothing,
-            Self::Free(_) if first.is_wide() && first.src() != LD_NUMBER => Choice::Nothing,
-            _ if pinned => Choice::Pinned,
-            Self::Hidden(_) if moves && first.imm == 0 => Choice::Zero,
-            Self::Hidden(reg) => Choice::Join(*reg),
-            Self::Free(_) if may_check_null(first) => Choice::NullCheck,
-            Self::Free(_) if !stands(program, at, insn) => Choice::Edited,
-            Self::Free(_) if moves => Choice::Join(first.dst()),
-            Self::Free(scratch) => match scratch.free(at, first) {
-                Some(reg) => Choice::Join(reg),
-                None if first.is_jump() => Choice::JumpWithoutRegister,
-                None => match scratch.spill(at, first) {
-                    Some((reg, off)) => Choice::Spill(reg, off),
-                    None => Choice::WithoutRegister,
-                },
-            },
-        }
+/// What to do where a verifier has to accept the result.
+fn choose_free(program: &Program, scratch: &mut Scratch<'_>, at: u32, insn: &[Insn]) -> Choice {
+    let Some(&first) = insn.first().filter(|first| has_constant(**first)) else { return Choice::Nothing };
+    if first.is_wide() && first.src() != LD_NUMBER {
+        Choice::Nothing
+    } else if is_pinned(program, at) {
+        Choice::Pinned
+    } else if may_check_null(first) {
+        Choice::NullCheck
+    } else if !stands(program, at, insn) {
+        Choice::Edited
+    } else if is_move(first) {
+        Choice::Join(first.dst())
+    } else if let Some(reg) = scratch.free(at, first) {
+        Choice::Join(reg)
+    } else if first.is_jump() {
+        Choice::JumpWithoutRegister
+    } else {
+        scratch.spill(at, first).map_or(Choice::WithoutRegister, |(reg, off)| Choice::Spill(reg, off))
     }
+}
+
+const fn is_move(insn: Insn) -> bool {
+    insn.is_alu() && insn.op() == MOV
 }
 
 /// Whether an instruction has a constant that can be blinded: arithmetic with an immediate, shifts
@@ -205,7 +266,7 @@ const fn has_constant(insn: Insn) -> bool {
         }
         JMP | JMP32 => insn.is_cond() && !insn.is_reg() && insn.code != MAY_GOTO,
         LD => insn.is_wide(),
-        ST => insn.mode() == MEM,
+        ST => matches!(insn.mode(), MEM | ARENA),
         _ => false,
     }
 }
@@ -221,13 +282,13 @@ fn stands(program: &Program, at: u32, insn: &[Insn]) -> bool {
 }
 
 /// Writes what replaces an instruction: nothing, if it is left.
-fn write(units: &mut Vec<Insn>, insn: &[Insn], choice: Choice, keys: &mut Keys) {
+fn write(units: &mut Vec<Insn>, insn: &[Insn], choice: Choice, zext: bool, keys: &mut Keys) {
     match choice {
         Choice::Zero => units.push(Insn::alu64_reg(XOR, insn[0].dst(), insn[0].dst())),
-        Choice::Join(reg) => write_joined(units, insn, reg, keys),
+        Choice::Join(reg) => write_joined(units, insn, reg, zext, keys),
         Choice::Spill(reg, off) => {
             units.push(Insn::stx(DW, FRAME_POINTER, reg, off));
-            write_joined(units, insn, reg, keys);
+            write_joined(units, insn, reg, zext, keys);
             units.push(Insn::ldx(DW, reg, FRAME_POINTER, off));
         }
         _ => {}
@@ -236,19 +297,20 @@ fn write(units: &mut Vec<Insn>, insn: &[Insn], choice: Choice, keys: &mut Keys) 
 
 /// Writes an instruction whose constant is joined in `reg`, which is its own destination only if it
 /// is a move.
-fn write_joined(units: &mut Vec<Insn>, insn: &[Insn], reg: u8, keys: &mut Keys) {
+fn write_joined(units: &mut Vec<Insn>, insn: &[Insn], reg: u8, zext: bool, keys: &mut Keys) {
     let (first, dst) = (insn[0], insn[0].dst());
     if let [low, high] = *insn {
         units.extend(halves(ALU64, reg, high.imm, keys));
         units.extend([Insn::alu64_imm(LSH, reg, 32), Insn::mov64_reg(dst, reg)]);
         units.extend(halves(ALU, reg, low.imm, keys));
+        units.extend(zext.then_some(extension(reg)));
         units.push(Insn::alu64_reg(OR, dst, reg));
         return;
     }
     let narrow = matches!(first.class(), ALU | JMP32);
     units.extend(halves(if narrow { ALU } else { ALU64 }, reg, first.imm, keys));
     if first.class() == ST {
-        units.push(Insn::stx(first.size(), dst, reg, first.off));
+        units.push(Insn::new(first.code - ST + STX, dst, reg, first.off, 0));
     } else if reg != dst {
         units.push(Insn::new(first.code | X, dst, reg, first.off, 0));
     }
@@ -258,19 +320,4 @@ fn write_joined(units: &mut Vec<Insn>, insn: &[Insn], reg: u8, keys: &mut Keys) 
 fn halves(class: u8, reg: u8, value: i32, keys: &mut Keys) -> [Insn; 2] {
     let key = keys.next();
     [Insn::new(class | MOV, reg, 0, 0, value ^ key), Insn::new(class | XOR, reg, 0, 0, key)]
-}
-
-/// A stream of random numbers: `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom
-/// number generators", 2014), of which each number is the high half.
-struct Keys(u64);
-
-impl Keys {
-    fn next(&mut self) -> i32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^= word >> 31;
-        ((word >> 32) as u32).cast_signed()
-    }
 }

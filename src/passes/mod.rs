@@ -11,10 +11,14 @@
 //!
 //! | pass | function of the kernel |
 //! | --- | --- |
+//! | [`misc_fixups::inline_loops`] | `optimize_bpf_loop` |
 //! | [`hard_wire_dead_branches`] | `opt_hard_wire_dead_code_branches` |
 //! | [`remove_dead_code`] | `opt_remove_dead_code` |
 //! | [`remove_nops`] | `opt_remove_nops` |
 //! | [`sanitize_dead_code`] | `sanitize_dead_code` |
+//! | [`misc_fixups`] | `do_misc_fixups` |
+//! | [`zext`], [`rnd_hi32`] | `opt_subreg_zext_lo32_rnd_hi32` |
+//! | [`blind::harden`] | `bpf_jit_blind_constants` |
 //!
 //! Used with an [`Editor`](crate::bpf::Editor), all tables come out as the kernel's:
 //!
@@ -44,15 +48,19 @@ pub mod dce;
 mod eval;
 pub mod hard_wire_dead_branches;
 pub mod kernel;
+mod keys;
+pub mod misc_fixups;
 pub mod remove_dead_code;
 pub mod remove_nops;
+pub mod rnd_hi32;
 pub mod sanitize_dead_code;
 mod scratch;
+pub mod zext;
 
 use core::fmt;
 
 use crate::bpf::{Bpf, CfgError, Program};
-use crate::core::List;
+use crate::core::{Handle, Isa, List};
 
 /// A pass with its options, chosen by name.
 #[derive(Clone, Debug)]
@@ -136,6 +144,16 @@ impl Report {
     }
 }
 
+/// Where the branch at `at` leads. Without it, an edit would take the displacement of a branch that leads
+/// out of the program for one within the patch.
+fn branch_target<A: Copy + Default>(list: &List<'_, Bpf, A>, at: Handle) -> Result<Handle, Error> {
+    list.target(at, 0).ok_or_else(|| {
+        let displacement = list.insn(at).map_or(0, |insn| Bpf::read(insn, 0));
+        let target = i64::from(at.index()) + 1 + displacement;
+        crate::core::Error::BranchOutside { origin: at.index(), target }.into()
+    })
+}
+
 /// Why a pass gave up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -156,6 +174,31 @@ pub enum Error {
         /// How many subprograms there are.
         subprogs: u32,
     },
+    /// There is not one stack for each subprogram, or the subprograms are not in order from 0 on.
+    BadSubprogs {
+        /// How many starts of subprograms were given.
+        starts: usize,
+        /// How many stacks were given.
+        stacks: usize,
+    },
+    /// What a pass takes of the stack is out of reach of the frame pointer.
+    StackTooDeep {
+        /// The subprogram.
+        subprog: usize,
+        /// The stack it uses already, in bytes.
+        used: u32,
+        /// The bytes it would take.
+        more: u32,
+    },
+    /// A host said something of an instruction that no instruction can hold.
+    BadFact {
+        /// The instruction.
+        at: Handle,
+        /// What the host was asked for.
+        what: &'static str,
+        /// What it said.
+        value: u32,
+    },
     /// The hidden register is one that programs use, or no register at all.
     BadHidden {
         /// Its number.
@@ -174,6 +217,16 @@ impl fmt::Display for Error {
             }
             Self::BadRoot { root: None, subprogs } => {
                 write!(f, "none of the {subprogs} subprograms is a root")
+            }
+            Self::BadSubprogs { starts, stacks } => {
+                write!(f, "{starts} subprograms with {stacks} stacks do not start in order from 0 on")
+            }
+            Self::StackTooDeep { subprog, used, more } => write!(
+                f,
+                "subprogram {subprog} uses {used} bytes of stack: {more} more are out of reach of the frame pointer"
+            ),
+            Self::BadFact { at, what, value } => {
+                write!(f, "{at}: {what} is {value}, more than an immediate holds")
             }
             Self::BadHidden { reg } => write!(f, "r{reg} is not a hidden register, one of r11 to r15"),
         }

@@ -7,45 +7,49 @@ use std::{fs, io};
 
 use relinear::bpf::Insn;
 
-const MAP_CREATE: i64 = 0;
-const PROG_LOAD: i64 = 5;
+pub(crate) const MAP_CREATE: i64 = 0;
+pub(crate) const PROG_LOAD: i64 = 5;
 const PROG_TEST_RUN: i64 = 10;
-const OBJ_GET_INFO_BY_FD: i64 = 15;
+pub(crate) const OBJ_GET_INFO_BY_FD: i64 = 15;
+pub(crate) const BTF_LOAD: i64 = 18;
 
 /// `BPF_PROG_TYPE_SCHED_CLS`.
-const SCHED_CLS: u32 = 3;
+pub(crate) const SCHED_CLS: u32 = 3;
 /// `BPF_LOG_STATS`: the log says no more than how much was needed.
 const LOG_STATS: u32 = 4;
 /// `BPF_LOG_LEVEL1`.
 const LOG_ON_ERROR: u32 = 1;
 
-/// `union bpf_attr`, by offset of the field in bytes.
+/// A structure that the kernel reads or writes, by offset of the field in bytes.
 #[repr(C, align(8))]
-struct Attr([u8; 144]);
+pub(crate) struct Fields<const N: usize>([u8; N]);
 
-impl Attr {
-    fn new() -> Self {
-        Self([0; 144])
+/// `union bpf_attr`.
+pub(crate) type Attr = Fields<144>;
+
+impl<const N: usize> Fields<N> {
+    pub(crate) fn new() -> Self {
+        Self([0; N])
     }
 
-    fn u32(mut self, at: usize, value: u32) -> Self {
+    pub(crate) fn u32(mut self, at: usize, value: u32) -> Self {
         self.0[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         self
     }
 
-    fn pointer<T>(mut self, at: usize, to: *const T) -> Self {
+    pub(crate) fn pointer<T>(mut self, at: usize, to: *const T) -> Self {
         self.0[at..at + 8].copy_from_slice(&(to as u64).to_ne_bytes());
         self
     }
 
-    fn get(&self, at: usize) -> u32 {
+    pub(crate) fn get(&self, at: usize) -> u32 {
         u32::from_ne_bytes(self.0[at..at + 4].try_into().expect("four bytes"))
     }
 
     /// # Safety
     ///
     /// The pointers in it must be what the command takes them for.
-    unsafe fn call(&mut self, command: i64) -> io::Result<i32> {
+    pub(crate) unsafe fn call(&mut self, command: i64) -> io::Result<i32> {
         // SAFETY: the attributes are as long as is said, and the caller answers for what they point to.
         let result = unsafe { libc::syscall(libc::SYS_bpf, command, self.0.as_mut_ptr(), self.0.len()) };
         if result < 0 {
@@ -111,12 +115,17 @@ fn load_with_log(insns: &[Insn], level: u32) -> Result<Loaded, Refused> {
     }
 }
 
-fn own(fd: i32) -> OwnedFd {
+pub(crate) fn own(fd: i32) -> OwnedFd {
     // SAFETY: the kernel has just given this descriptor to us, and nobody else knows it.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 impl Loaded {
+    /// The program behind a descriptor, which was loaded in another way.
+    pub(crate) fn of(fd: OwnedFd) -> Self {
+        Self { fd, log: String::new() }
+    }
+
     /// What the program returns for a packet of so many bytes.
     pub(crate) fn run(&self, packet: usize) -> io::Result<u32> {
         let packet = vec![0_u8; packet];
@@ -131,17 +140,7 @@ impl Loaded {
 
     /// The instructions as the kernel runs them.
     pub(crate) fn translated(&self) -> io::Result<Vec<Insn>> {
-        let mut insns = vec![Insn::default(); 1 << 16];
-        let bytes = u32::try_from(size_of_val(&insns[..])).expect("a short program");
-        let mut info = Attr::new().u32(20, bytes).pointer(32, insns.as_mut_ptr());
-        let mut attr = Attr::new()
-            .u32(0, self.fd.as_raw_fd().cast_unsigned())
-            .u32(4, u32::try_from(info.0.len()).expect("a short structure"))
-            .pointer(8, info.0.as_mut_ptr());
-        // SAFETY: the information and the slots it asks for are as long as is said and outlive the call.
-        unsafe { attr.call(OBJ_GET_INFO_BY_FD) }?;
-        insns.truncate(info.get(20) as usize / size_of::<Insn>());
-        Ok(insns)
+        translated(&self.fd)
     }
 
     /// The stack that the verifier saw each subprogram use, in bytes.
@@ -152,6 +151,21 @@ impl Loaded {
     }
 }
 
+/// The instructions of a program as the kernel runs them.
+pub(crate) fn translated(program: &OwnedFd) -> io::Result<Vec<Insn>> {
+    let mut insns = vec![Insn::default(); 1 << 16];
+    let bytes = u32::try_from(size_of_val(&insns[..])).expect("a short program");
+    let mut info = Attr::new().u32(20, bytes).pointer(32, insns.as_mut_ptr());
+    let mut attr = Attr::new()
+        .u32(0, program.as_raw_fd().cast_unsigned())
+        .u32(4, u32::try_from(info.0.len()).expect("a short structure"))
+        .pointer(8, info.0.as_mut_ptr());
+    // SAFETY: the information and the slots it asks for are as long as is said and outlive the call.
+    unsafe { attr.call(OBJ_GET_INFO_BY_FD) }?;
+    insns.truncate(info.get(20) as usize / size_of::<Insn>());
+    Ok(insns)
+}
+
 /// An array map of one element of 16 bytes, which a program names by its descriptor.
 pub(crate) fn array_map() -> io::Result<OwnedFd> {
     let mut attr = Attr::new().u32(0, 2).u32(4, 4).u32(8, 16).u32(12, 1);
@@ -159,23 +173,57 @@ pub(crate) fn array_map() -> io::Result<OwnedFd> {
     unsafe { attr.call(MAP_CREATE) }.map(own)
 }
 
-/// While this lives, the kernel blinds the constants of every program that is loaded.
-pub(crate) struct Harden(String);
+/// What the kernel does to the constants of programs, held still for as long as this lives: other
+/// tests, of other processes too, wait to change it. It is put back in the end.
+pub(crate) struct Hardening {
+    setting: fs::File,
+    before: Option<String>,
+}
 
-impl Harden {
+impl Hardening {
     const SETTING: &str = "/proc/sys/net/core/bpf_jit_harden";
 
-    pub(crate) fn set() -> io::Result<Self> {
+    /// The kernel blinds every program that is loaded.
+    pub(crate) fn on() -> io::Result<Self> {
+        let setting = Self::lock(libc::LOCK_EX)?;
         let before = fs::read_to_string(Self::SETTING)?;
+        let held = Self { setting, before: Some(before) };
         fs::write(Self::SETTING, "2")?;
-        Ok(Self(before))
+        Ok(held)
+    }
+
+    /// Nobody asks the kernel to blind programs, or this fails.
+    pub(crate) fn off() -> io::Result<Self> {
+        let setting = Self::lock(libc::LOCK_SH)?;
+        if Self::level()? != 0 {
+            return Err(io::Error::other(
+                "this kernel blinds programs, which net.core.bpf_jit_harden asks for",
+            ));
+        }
+        Ok(Self { setting, before: None })
+    }
+
+    /// What the setting is now. Who does not lock it may change it at any time.
+    pub(crate) fn level() -> io::Result<u32> {
+        fs::read_to_string(Self::SETTING)?.trim().parse().map_err(io::Error::other)
+    }
+
+    fn lock(how: i32) -> io::Result<fs::File> {
+        let setting = fs::File::open(Self::SETTING)?;
+        // SAFETY: the descriptor is open.
+        let result = unsafe { libc::flock(setting.as_raw_fd(), how) };
+        if result == 0 { Ok(setting) } else { Err(io::Error::last_os_error()) }
     }
 }
 
-impl Drop for Harden {
+impl Drop for Hardening {
     fn drop(&mut self) {
-        if let Err(error) = fs::write(Self::SETTING, &self.0) {
-            eprintln!("{} could not be set back to {}: {error}", Self::SETTING, self.0.trim());
+        if let Some(before) = &self.before
+            && let Err(error) = fs::write(Self::SETTING, before)
+        {
+            eprintln!("{} could not be set back to {}: {error}", Self::SETTING, before.trim());
         }
+        // SAFETY: the descriptor is open.
+        unsafe { libc::flock(self.setting.as_raw_fd(), libc::LOCK_UN) };
     }
 }

@@ -8,6 +8,8 @@ mod btf;
 mod cfg;
 #[cfg(all(feature = "cli", unix))]
 mod cli;
+#[cfg(all(feature = "bpf", target_os = "linux"))]
+mod differential;
 #[cfg(feature = "bpf")]
 mod editor;
 #[cfg(feature = "fuzzing")]
@@ -18,6 +20,10 @@ mod elf;
 mod encoding;
 #[cfg(feature = "elf")]
 mod facts;
+#[cfg(feature = "bpf")]
+mod fixups;
+#[cfg(feature = "fuzzing")]
+mod interp;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod kernel;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
@@ -26,6 +32,8 @@ mod liveness;
 mod objects;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod passes;
+#[cfg(feature = "fuzzing")]
+mod programs;
 #[cfg(feature = "bpf")]
 mod random;
 #[cfg(any(feature = "bpf", feature = "fuzzing"))]

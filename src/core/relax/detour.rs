@@ -65,9 +65,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
                 code.extend_from_slice(trampoline);
             }
             let inserted = self.append(island.after, Patch::new(&code).branches(&branches))?;
-            for (at, unit) in
-                used().zip((0..).step_by(trampoline.len()).skip(usize::from(island.is_made)))
-            {
+            for (at, unit) in used().zip((0..).step_by(trampoline.len()).skip(usize::from(island.is_made))) {
                 handles[at] = Some(inserted.at(unit));
                 done.trampolines += 1;
             }

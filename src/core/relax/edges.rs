@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::Relax;
 use crate::core::handle::to_u32;
-use crate::core::linearize::Overlong;
+use crate::core::retarget::Overlong;
 use crate::core::{Error, Handle, Isa, List, Map};
 
 /// A displacement field of a live branch. Positions are those of the output.
@@ -81,9 +81,8 @@ impl Edges {
                 let Some(target) = list.target(branch, number) else { continue };
                 let Some(to) = map.new_of_handle(target) else { continue };
                 let (reach, detours) = (Reach::of::<I>(insn, field), relax.may_detour(insn, field));
-                let this = |overlong: &&Overlong| {
-                    overlong.field == field && list.name_of(overlong.at) == branch
-                };
+                let this =
+                    |overlong: &&Overlong| overlong.field == field && list.name_of(overlong.at) == branch;
                 if let Some(first) = unreached.next_if(this) {
                     overlong.push((to_u32(all.len()), first.error));
                 }

@@ -51,12 +51,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
 
     /// Writes the longer form of a branch, if there is one that reaches farther, and says how many units it
     /// has more.
-    fn form(
-        &self,
-        relax: &impl Relax<I>,
-        edge: &Edge,
-        long: &mut LongForm<I::Unit>,
-    ) -> Option<u32> {
+    fn form(&self, relax: &impl Relax<I>, edge: &Edge, long: &mut LongForm<I::Unit>) -> Option<u32> {
         long.clear();
         let insn = self.insn(edge.branch)?;
         if !relax.relax(insn, edge.field as usize, long) {

@@ -27,7 +27,7 @@ mod plan;
 
 use alloc::vec::Vec;
 
-use super::list::Chain;
+use super::site::Chain;
 use super::{Error, Handle, Isa, Linear, List};
 use edges::Edges;
 

@@ -270,7 +270,10 @@ impl Sweep<'_> {
         let this = &mut self.plan.goals[goal];
         (this.at, this.due[FORWARD]) = (at, None);
         if last > old {
-            self.put_off(Pending { goal: to_u32(goal), way: BACKWARD }, Due { deadline: at + back, reach: back });
+            self.put_off(
+                Pending { goal: to_u32(goal), way: BACKWARD },
+                Due { deadline: at + back, reach: back },
+            );
         }
     }
 
@@ -351,8 +354,7 @@ impl Sweep<'_> {
         open.sort_by_key(|open| open.due.deadline);
         self.last_deadline = open.last().map_or(i64::MIN, |open| open.due.deadline);
         let needed = i64::from(to_u32(open.len())) * self.bounce.len;
-        self.soon = open.iter().map(|open| soon(open.due.reach, needed))
-.min().unwrap_or(self.soon);
+        self.soon = open.iter().map(|open| soon(open.due.reach, needed)).min().unwrap_or(self.soon);
         debug_assert!(open.iter().all(|open| open.end >= self.position(old)));
         open
     }
@@ -368,7 +370,8 @@ impl Sweep<'_> {
                 until = i64::MIN;
             }
             let counts = |open: &&Open| open.end > open.due.deadline || open.end + self.longest > until;
-            let begin_by = (1..).zip(open.iter().filter(counts)).map(|(nth, open)| open.due.deadline - nth * len);
+            let begin_by =
+                (1..).zip(open.iter().filter(counts)).map(|(nth, open)| open.due.deadline - nth * len);
             self.begin_by = begin_by.min().unwrap_or(i64::MAX);
             if self.begin_by >= until {
                 break;
@@ -388,9 +391,8 @@ impl Sweep<'_> {
             let end = open.end + needed + len;
             end > open.due.deadline || end + self.longest > at + self.soon
         });
-        let is_due = |(nth, open): &(i64, &Open)| {
-            open.due.deadline - nth * len < at + soon(open.due.reach, needed)
-        };
+        let is_due =
+            |(nth, open): &(i64, &Open)| open.due.deadline - nth * len < at + soon(open.due.reach, needed);
         let count = (2..).zip(&open).filter(is_due).map(|(nth, _)| nth - 1).max().unwrap_or(0);
         open.truncate(usize::try_from(count).unwrap_or(usize::MAX));
         let start = at + if is_made { len } else { 0 };

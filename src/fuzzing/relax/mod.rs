@@ -237,9 +237,7 @@ impl Walk<'_> {
         let targets: Vec<usize> = (0..Tiny::fields(insn)).map(target).collect();
         let mut outcomes: Outcomes = targets
             .iter()
-            .map(|&to| {
-                if kind.is_call() { Some(self.units[to].id) } else { self.follow(at, to) }
-            })
+            .map(|&to| if kind.is_call() { Some(self.units[to].id) } else { self.follow(at, to) })
             .collect();
         if !kind.ends_flow() {
             outcomes.push(self.follow(at, at + len));

@@ -7,7 +7,15 @@ use relinear::passes::kernel::{Kernel, patch};
 use relinear::{Arena, Handle, Patch};
 
 use super::{Step, at_once, privileged};
+#[cfg(target_os = "linux")]
+use crate::differential::{self, image::Image, load::Request};
+#[cfg(target_os = "linux")]
+use crate::kernel::Hardening;
 use crate::random;
+
+/// `BPF_PROG_TYPE_TRACEPOINT`.
+#[cfg(target_os = "linux")]
+const TRACEPOINT: u32 = 5;
 
 /// A row of the table: what a program is, which of its instructions the verifier does not see, and what is left.
 struct Row {
@@ -164,25 +172,34 @@ fn dead_code_with_btf() {
     }
 }
 
-/// Where lines go, of a program with these and those dead: (new place, old place).
+/// Text, where lines start, what is dead, and where lines go: (new place, old place).
+type Moves = (&'static str, &'static [u32], &'static [u32], &'static [(u32, u32)]);
+
+const HOLE: &str = "r0 = 7\nif r0 >= 10 goto +2\nr1 = 1\ngoto +2\nr3 = 3\nr3 = 4\nr2 = 4\nexit";
+
+const MOVES: [Moves; 5] = [
+    ("goto +0\nr0 = 0\nr1 = 0\nexit", &[0, 2], &[], &[(0, 0), (1, 2)]),
+    (HOLE, &[0, 4, 5, 7], &[4, 5], &[(0, 0), (2, 5), (3, 7)]),
+    (HOLE, &[0, 7], &[4, 5], &[(0, 0), (3, 7)]),
+    (
+        ROWS[4].text,
+        &[0, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+        &[2, 6, 7, 8],
+        &[(0, 0), (1, 3), (2, 4), (3, 5), (4, 9), (5, 10), (6, 11)],
+    ),
+    // Every kind of NOP at once.
+    (
+        "r8 = 7\nif r8 == 7 goto +2\nr1 = 1\nr1 = 2\ncall 7\nr9 = r0\nif r9 & 1 goto +1\nr2 = 2\n\
+         if r8 == 8 goto +1\ngoto +1\nr3 = 3\nr0 = 0\nexit",
+        &[0, 2, 3, 5, 8, 10, 12],
+        &[2, 3, 10],
+        &[(0, 0), (1, 3), (2, 5), (5, 10), (6, 12)],
+    ),
+];
+
 #[test]
 fn lines_move_as_worked_out_and_seen_in_the_kernel() {
-    let hole = "r0 = 7\nif r0 >= 10 goto +2\nr1 = 1\ngoto +2\nr3 = 3\nr3 = 4\nr2 = 4\nexit";
-    let middle = "r2 = 1\nif r2 s>= 0 goto +1\ncall pc+3\ncall pc+5\nr0 = 0\nexit\n\
-                  r0 = 0\ncall pc+1\nexit\nr0 = r2\nr0 += 1\nexit";
-    let step_by_step = "r0 = 0\ngoto +0\nr1 = 1\nr1 = 2\nr1 = 3\nr1 = 4\nr1 = 5\nr1 = 6\ngoto +0\ngoto +1\nr3 = 3\nr0 = 0\nexit";
-    for (text, lines, dead, expected) in [
-        ("goto +0\nr0 = 0\nr1 = 0\nexit", &[0, 2][..], &[][..], &[(0, 0), (1, 2)][..]),
-        (hole, &[0, 4, 5, 7], &[4, 5], &[(0, 0), (2, 5), (3, 7)]),
-        (hole, &[0, 7], &[4, 5], &[(0, 0), (3, 7)]),
-        (
-            middle,
-            &[0, 3, 4, 5, 6, 7, 8, 9, 10, 11],
-            &[2, 6, 7, 8],
-            &[(0, 0), (1, 3), (2, 4), (3, 5), (4, 9), (5, 10), (6, 11)],
-        ),
-        (step_by_step, &[0, 2, 3, 5, 8, 10, 12], &[2, 3, 10], &[(0, 0), (1, 3), (2, 5), (5, 10), (6, 12)]),
-    ] {
+    for (text, lines, dead, expected) in MOVES {
         let after = at_once(&program(text, lines, dead), &privileged(Kernel::V6_18));
         let moved: Vec<(u32, u32)> =
             after.line_info.iter().map(|record| (record.insn_off, record.line_col >> 10)).collect();
@@ -190,18 +207,12 @@ fn lines_move_as_worked_out_and_seen_in_the_kernel() {
     }
 }
 
-/// The program of the table in the description of dead code removal: every kind of NOP at once.
 #[test]
 fn nops_that_come_into_being() {
-    let text = "r8 = 7\nif r8 == 7 goto +2\nr1 = 1\nr1 = 2\ncall 7\nr9 = r0\nif r9 & 1 goto +1\nr2 = 2\n\
-                if r8 == 8 goto +1\ngoto +1\nr3 = 3\nr0 = 0\nexit";
-    let before = program(text, &[0, 2, 3, 5, 8, 10, 12], &[2, 3, 10]);
-    let after = at_once(&before, &privileged(Kernel::V6_18));
+    let (text, lines, dead, _) = MOVES[4];
+    let after = at_once(&program(text, lines, dead), &privileged(Kernel::V6_18));
     let expected = "r8 = 7\ncall 7\nr9 = r0\nif r9 & 1 goto +1\nr2 = 2\nr0 = 0\nexit";
     assert_eq!(after.insns, random::program(expected).insns);
-    let moved: Vec<(u32, u32)> =
-        after.line_info.iter().map(|record| (record.insn_off, record.line_col >> 10)).collect();
-    assert_eq!(moved, [(0, 0), (1, 3), (2, 5), (5, 10), (6, 12)]);
 }
 
 #[test]
@@ -231,46 +242,72 @@ fn jumps_that_come_to_lead_on_behind_the_cursor_stay() {
 }
 
 /// `verifier/dead_code.c`: what is dead, what is left.
+const DEAD_CODE: [(&str, &[u32], &str); 9] = [
+    // start
+    ("goto +2\nr7 = *(u8 *)(r9 + 0)\ngoto +2\nr0 = 7\nif r0 >= 10 goto -4\nexit", &[1, 2], "r0 = 7\nexit"),
+    // mid 1
+    ("r0 = 7\nif r0 >= 0 goto +1\nr0 = 0\nexit", &[2], "r0 = 7\nexit"),
+    // end 1
+    ("r0 = 7\nif r0 >= 10 goto +1\nexit\nr0 = 12\nexit", &[3, 4], "r0 = 7\nexit"),
+    // end 3
+    (
+        "r0 = 7\nif r0 >= 8 goto +1\nexit\nif r0 >= 10 goto +1\ngoto +1\nr0 = 12\ngoto -5",
+        &[3, 4, 5, 6],
+        "r0 = 7\nexit",
+    ),
+    // tail of main + func
+    ("r0 = 7\nif r0 >= 8 goto +1\nexit\ncall pc+1\nexit\nr0 = 12\nexit", &[3, 4, 5, 6], "r0 = 7\nexit"),
+    // function in the middle and mid of another func
+    (
+        "r1 = 7\ncall pc+3\nexit\nr0 = 12\nexit\nr0 = 7\nif r1 == 7 goto +1\ncall pc-5\nexit",
+        &[3, 4, 7],
+        "r1 = 7\ncall pc+1\nexit\nr0 = 7\nexit",
+    ),
+    // middle of main before call
+    (
+        "r0 = 2\nr1 = 2\nif r1 s> 1 goto +1\nr1 = 5\ncall pc+1\nexit\nr0 = r1\nexit",
+        &[3],
+        "r0 = 2\nr1 = 2\ncall pc+1\nexit\nr0 = r1\nexit",
+    ),
+    // start of a function
+    ("r1 = 2\ncall pc+1\nexit\ngoto +0\nr0 = r1\nexit", &[], "r1 = 2\ncall pc+1\nexit\nr0 = r1\nexit"),
+    // zero extension
+    ("r0 = 0\nif r0 == 0 goto +1\nw0 = 1\nexit", &[2], "r0 = 0\nexit"),
+];
+
 #[test]
 fn dead_code_of_the_verifier_tests() {
-    for (text, dead, expected) in [
-        // start
-        (
-            "goto +2\nr7 = *(u8 *)(r9 + 0)\ngoto +2\nr0 = 7\nif r0 >= 10 goto -4\nexit",
-            &[1, 2][..],
-            "r0 = 7\nexit",
-        ),
-        // mid 1
-        ("r0 = 7\nif r0 >= 0 goto +1\nr0 = 0\nexit", &[2], "r0 = 7\nexit"),
-        // end 1
-        ("r0 = 7\nif r0 >= 10 goto +1\nexit\nr0 = 12\nexit", &[3, 4], "r0 = 7\nexit"),
-        // end 3
-        (
-            "r0 = 7\nif r0 >= 8 goto +1\nexit\nif r0 >= 10 goto +1\ngoto +1\nr0 = 12\ngoto -5",
-            &[3, 4, 5, 6],
-            "r0 = 7\nexit",
-        ),
-        // tail of main + func
-        ("r0 = 7\nif r0 >= 8 goto +1\nexit\ncall pc+1\nexit\nr0 = 12\nexit", &[3, 4, 5, 6], "r0 = 7\nexit"),
-        // function in the middle and mid of another func
-        (
-            "r1 = 7\ncall pc+3\nexit\nr0 = 12\nexit\nr0 = 7\nif r1 == 7 goto +1\ncall pc-5\nexit",
-            &[3, 4, 7],
-            "r1 = 7\ncall pc+1\nexit\nr0 = 7\nexit",
-        ),
-        // middle of main before call
-        (
-            "r0 = 2\nr1 = 2\nif r1 s> 1 goto +1\nr1 = 5\ncall pc+1\nexit\nr0 = r1\nexit",
-            &[3],
-            "r0 = 2\nr1 = 2\ncall pc+1\nexit\nr0 = r1\nexit",
-        ),
-        // start of a function
-        ("r1 = 2\ncall pc+1\nexit\ngoto +0\nr0 = r1\nexit", &[], "r1 = 2\ncall pc+1\nexit\nr0 = r1\nexit"),
-        // zero extension
-        ("r0 = 0\nif r0 == 0 goto +1\nw0 = 1\nexit", &[2], "r0 = 0\nexit"),
-    ] {
+    for (text, dead, expected) in DEAD_CODE {
         let after = at_once(&program(text, &[], dead), &privileged(Kernel::V6_18));
         assert_eq!(after.insns, random::program(expected).insns, "{text}");
+    }
+}
+
+/// All of these, in the running kernel.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_kernel_does_the_same() {
+    let Some(fixtures) = differential::load::fixtures() else { return };
+    let Ok(_held) = Hardening::off().inspect_err(|error| crate::skipped(error)) else { return };
+    let rows = ROWS.iter().map(|row| (row.text, row.lines, row.dead));
+    let moves = MOVES.iter().map(|&(text, lines, dead, _)| (text, lines, dead));
+    let dead_code = DEAD_CODE.iter().map(|&(text, dead, _)| (text, &[][..], dead));
+    for (text, lines, dead) in rows.chain(moves).chain(dead_code) {
+        let mut before = program(text, lines, dead);
+        for (number, record) in before.func_info.iter_mut().enumerate() {
+            record.type_id = differential::btf::function(number, false);
+        }
+        let image = |program: Program<u32>| Image {
+            insns: program.insns,
+            lines: program.line_info,
+            funcs: program.func_info,
+        };
+        let ours = image(at_once(&before, &privileged(Kernel::V6_18)));
+        let before = image(before);
+        let request = Request { kind: TRACEPOINT, flags: 0, image: &before, hardening: 0 };
+        let theirs = fixtures.load(&request).unwrap_or_else(|refused| panic!("{text}\n{}", refused.log));
+        let ours = ours.dumped(fixtures.map_id).masked();
+        assert_eq!(ours, theirs.masked(), "{text}\nours:\n{ours}");
     }
 }
 

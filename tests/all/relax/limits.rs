@@ -83,14 +83,8 @@ fn the_error_without_relaxation_says_all_there_is_to_say() {
     let (arena, moves) = (Arena::new(), moves(70_000));
     let list = program(&arena, &moves, &[(3, 50_000, jeq())]);
     let error = list.linearize().unwrap_err();
-    let expected = Error::OutOfRange {
-        origin: 3,
-        from: 3,
-        to: 50_000,
-        displacement: 49_996,
-        min: -32_768,
-        max: 32_767,
-    };
+    let expected =
+        Error::OutOfRange { origin: 3, from: 3, to: 50_000, displacement: 49_996, min: -32_768, max: 32_767 };
     assert_eq!(error, expected);
     let text = error.to_string();
     for part in ["at 3", "50000", "49996", "-32768..=32767"] {
@@ -157,7 +151,8 @@ fn nested_loops_and_switches_reach() {
     assert_eq!((v3.detoured, v3.rounds), (200, 1));
     // 100,000 slots are three times the reach and some more.
     assert_eq!((v3.trampolines, v3.islands), (600, 3));
-    let switch: Vec<_> = (0..10_000).map(|nth| (nth, 10_000 + 9 * nth, Insn::jmp_imm(JSET, 1, 4, 0))).collect();
+    let switch: Vec<_> =
+        (0..10_000).map(|nth| (nth, 10_000 + 9 * nth, Insn::jmp_imm(JSET, 1, 4, 0))).collect();
     let [v3, v4] = relax(100_000, &switch);
     assert_eq!((v3.rounds, v4.rounds), (1, 1));
     assert!(v3.trampolines < 40_000, "{v3:?}");
@@ -182,8 +177,14 @@ fn a_million_slots_with_many_far_jumps_take_no_time() {
     let len = 1 << 20;
     let pseudo = |nth: u32| nth.wrapping_mul(2_654_435_761) >> 12;
     let shapes: [(&str, Vec<_>); 3] = [
-        ("forth", (0..100_000).map(|nth| (nth * 10, nth * 10 + 33_000 + pseudo(nth) % 7_000, jeq())).collect()),
-        ("back", (0..100_000).map(|nth| (nth * 10 + 40_000, nth * 10 + pseudo(nth) % 7_000, jeq())).collect()),
+        (
+            "forth",
+            (0..100_000).map(|nth| (nth * 10, nth * 10 + 33_000 + pseudo(nth) % 7_000, jeq())).collect(),
+        ),
+        (
+            "back",
+            (0..100_000).map(|nth| (nth * 10 + 40_000, nth * 10 + pseudo(nth) % 7_000, jeq())).collect(),
+        ),
         ("to few", (0..100_000).map(|nth| (nth * 10, pseudo(nth) / 32_768 * 32_768, jeq())).collect()),
     ];
     for (name, jumps) in shapes {

@@ -1,0 +1,473 @@
+//! [`Layout`]: where everything goes, in the order of the list. Untouched stretches move as blocks.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::handle::to_u32;
+use super::map::NOWHERE;
+use super::site::{Chain, Run, Slot};
+use super::walk::Place;
+use super::words::{WORD, Word, below};
+use super::{Handle, Isa, Linear, List};
+
+/// What copies of fixed width may write beyond the true length, in units.
+pub(super) const SLACK: usize = 16;
+
+/// One layout under way.
+pub(super) struct Layout<'s, 'a, I: Isa, A> {
+    list: &'s List<'a, I, A>,
+    units: &'s mut [I::Unit],
+    aux: &'s mut [A],
+    /// The labels of original units, and of inserted ones.
+    original: &'s mut [u32],
+    inserted: &'s mut [u32],
+    /// Where the next unit goes.
+    new: usize,
+    own: &'s mut Vec<(u32, u32)>,
+    starts: &'s mut Vec<(u32, u32)>,
+    dead: &'s mut [u64],
+    branches: &'s mut Vec<(Handle, u32)>,
+    aliases: &'s mut Vec<(Handle, Handle)>,
+}
+
+impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
+    /// A layout of `list` into `out`, which is as long as the list will be, with slack.
+    pub(super) fn new(list: &'s List<'a, I, A>, out: &'s mut Linear<I::Unit, A>) -> Self {
+        let Linear { units, aux, map, branches, aliases } = out;
+        let (original, inserted) = map.labels.split_at_mut(list.base as usize);
+        Self {
+            list,
+            units,
+            aux,
+            original,
+            inserted,
+            new: 0,
+            own: &mut map.own,
+            starts: &mut map.starts,
+            dead: &mut map.dead,
+            branches,
+            aliases,
+        }
+    }
+
+    /// Lays everything out. Returns the length.
+    pub(super) fn run(mut self) -> usize {
+        let (list, units) = (self.list, self.list.original.len());
+        let mut at = 0;
+        for (index, word) in list.words[..=units / WORD].iter().enumerate() {
+            let mut touched = word.touched();
+            if touched == 0 {
+                continue;
+            }
+            let base = index * WORD;
+            if at > base {
+                touched &= !below(at - base);
+            }
+            let bodies = word.bodies & !word.dead;
+            while touched != 0 {
+                let bit = touched.trailing_zeros() as usize;
+                let here = base + bit;
+                if here >= units {
+                    break;
+                }
+                self.copy_original(at..here);
+                if bodies >> bit & 1 != 0 {
+                    at = self.weave_bodies(word, here, (bodies >> bit).trailing_ones() as usize);
+                } else if word.edited >> bit & 1 != 0 {
+                    at = here + self.weave(here);
+                } else {
+                    let dead = (touched & !word.edited) >> bit;
+                    at = units.min(here + dead.trailing_ones() as usize);
+                    self.original[here..at].fill(to_u32(self.new));
+                }
+                touched = if at - base < WORD { touched & !below(at - base) } else { 0 };
+            }
+        }
+        self.copy_original(at..units);
+        self.weave_end();
+        self.starts.sort_unstable();
+        self.new
+    }
+
+    /// Copies a stretch of the original program that nothing was done to.
+    #[inline]
+    fn copy_original(&mut self, range: Range<usize>) {
+        let (from, len) = (range.start, range.end - range.start);
+        if len == 0 {
+            return;
+        }
+        copy(self.units, self.new, self.list.original, from, len);
+        if let Some(facts) = self.list.aux.sized() {
+            copy(self.aux, self.new, facts, from, len);
+        }
+        number(self.original, from, len, to_u32(self.new));
+        self.new += len;
+    }
+
+    /// Copies inserted units that nothing was done to.
+    #[inline]
+    fn copy_inserted(&mut self, range: Range<usize>) {
+        let (at, len) = (range.start, range.end - range.start);
+        let from = at - self.list.base as usize;
+        copy(self.units, self.new, &self.list.inserted, from, len);
+        if let Some(facts) = self.list.aux.sized() {
+            copy(self.aux, self.new, facts, at, len);
+        }
+        number_exactly(self.inserted, from, len, to_u32(self.new));
+        self.new += len;
+    }
+
+    /// Instructions from `at` on that were replaced in order, one after the other: what replaced them is one
+    /// stretch. Returns where the next one is.
+    #[inline]
+    fn weave_bodies(&mut self, word: &Word, at: usize, count: usize) -> usize {
+        let list = self.list;
+        let first = word.run_in_order(at % WORD) as usize;
+        let runs = &list.runs[first..first + count];
+        let (start, end) = (runs[0].start.index(), runs[count - 1].end);
+        let shift = to_u32(self.new).wrapping_sub(start);
+        for (label, run) in self.original[at..at + count].iter_mut().zip(runs) {
+            *label = run.start.index().wrapping_add(shift);
+        }
+        // The first instruction of each goes by the name of the one it replaced, and so does its fact.
+        self.copy_inserted(start as usize..end as usize);
+        if size_of::<A>() != 0 {
+            for (at, run) in (at..at + count).zip(runs) {
+                self.aux[run.start.index().wrapping_add(shift) as usize] = list.aux[at];
+            }
+        }
+        let final_one = Handle::new(to_u32(at + count - 1));
+        let len = list.len_at(final_one);
+        if len > 1 {
+            self.label_inner_units(final_one, len);
+        }
+        at + count - 1 + len
+    }
+
+    /// One original instruction that was edited, and all that stands around it. Returns its length.
+    #[inline]
+    fn weave(&mut self, at: usize) -> usize {
+        let (list, anchor) = (self.list, Handle::new(to_u32(at)));
+        match list.slot(anchor) {
+            Slot::Lone(id) => self.weave_lone(anchor, list.run(id)),
+            Slot::Site(_) => self.weave_site(anchor),
+        }
+        let len = list.len_at(anchor);
+        if len > 1 {
+            self.label_inner_units(anchor, len);
+        }
+        len
+    }
+
+    /// What stands around the end.
+    fn weave_end(&mut self) {
+        let (list, end) = (self.list, self.list.end());
+        if list.words.is_edited(end.at()) {
+            self.weave_site(end);
+        } else {
+            self.set_label(end);
+        }
+        self.original[end.at() + 1..].fill(NOWHERE);
+    }
+
+    /// An instruction with one run.
+    #[inline]
+    fn weave_lone(&mut self, anchor: Handle, run: &Run) {
+        let list = self.list;
+        let start = run.start.at();
+        if run.chain() == Chain::Body && !list.words.is_dead(anchor.at()) {
+            self.set_label(anchor);
+            let new = self.new;
+            self.copy_run(run, start);
+            // The first instruction of the run goes by the name of the anchor, and so does its fact.
+            if size_of::<A>() != 0 {
+                self.aux[new] = list.aux[anchor.at()];
+            }
+        } else if run.chain() == Chain::Pre && !run.is_touched() {
+            self.set_label(anchor);
+            self.copy_run(run, start);
+            self.copy_units(anchor);
+        } else {
+            self.weave_unusual(anchor, run);
+        }
+    }
+
+    fn weave_unusual(&mut self, anchor: Handle, run: &Run) {
+        match run.chain() {
+            Chain::Fall => {
+                self.starts.push((anchor.index(), to_u32(self.new)));
+                self.copy_run(run, run.start.at());
+                self.set_label(anchor);
+                self.copy_units(anchor);
+            }
+            Chain::Post => {
+                self.set_label(anchor);
+                self.copy_units(anchor);
+                self.copy_run(run, run.start.at());
+            }
+            Chain::Body => {
+                self.set_label(anchor);
+                let rest = self.skip_body(run);
+                self.copy_run(run, rest);
+            }
+            // The first instruction may have been edited, and be where the label is.
+            Chain::Pre => self.weave_site(anchor),
+        }
+    }
+
+    /// The units of a run from unit `from` of the list on, with all that stands around them.
+    #[inline]
+    fn copy_run(&mut self, run: &Run, from: usize) {
+        if run.is_touched() {
+            return self.weave_run(run, from);
+        }
+        self.copy_inserted(from..run.code_end() as usize);
+        if run.is_labeled() {
+            self.inserted[(run.code_end() - self.list.base) as usize] = to_u32(self.new);
+        }
+    }
+
+    /// A run in which something was edited.
+    fn weave_run(&mut self, run: &Run, mut from: usize) {
+        let (list, end) = (self.list, run.end as usize);
+        while from < end {
+            from = self.copy_stretch(from, end);
+            if from < end {
+                let anchor = Handle::new(to_u32(from));
+                match list.slot(anchor) {
+                    Slot::Lone(id) if !list.run(id).is_touched() => self.weave_lone(anchor, list.run(id)),
+                    _ => self.weave_site(anchor),
+                }
+                from += list.words.len_at(from);
+            }
+        }
+    }
+
+    /// Inserted units from `from` up to the next edited one, or to `end`. Returns where that is.
+    fn copy_stretch(&mut self, mut from: usize, end: usize) -> usize {
+        let list = self.list;
+        let base = list.base as usize;
+        loop {
+            let at = list.words.find(from..end, Word::touched);
+            if from < at {
+                self.copy_inserted(from..at);
+            }
+            if at == end {
+                return at;
+            }
+            let len = list.words.len_at(at);
+            self.inserted[at - base..at - base + len].fill(NOWHERE);
+            if list.words.is_edited(at) {
+                return at;
+            }
+            self.inserted[at - base] = to_u32(self.new);
+            from = at + len;
+        }
+    }
+
+    /// The general case: an instruction with all that stands around it, and around that in its turn.
+    fn weave_site(&mut self, anchor: Handle) {
+        let list = self.list;
+        let mut place = Place::Before(anchor);
+        self.note_start(anchor);
+        while place != Place::After(anchor) {
+            place = match place {
+                Place::Before(handle) if handle != anchor => {
+                    let end = list.piece_end(handle);
+                    let at = self.copy_stretch(handle.at(), end);
+                    if at < end {
+                        let edited = Handle::new(to_u32(at));
+                        self.note_start(edited);
+                        list.step(Place::Before(edited))
+                    } else {
+                        list.place_in(at, end)
+                    }
+                }
+                Place::Run(id) => {
+                    let run = list.run(id);
+                    let start = if run.chain() == Chain::Body { self.skip_body(run) } else { run.start.at() };
+                    if run.is_touched() {
+                        list.step(place)
+                    } else {
+                        self.copy_run(run, start);
+                        Place::RunEnd(id)
+                    }
+                }
+                Place::Label(handle) => {
+                    self.set_label(handle);
+                    list.step(place)
+                }
+                Place::Own(handle) => {
+                    self.copy_own(handle);
+                    list.step(place)
+                }
+                _ => list.step(place),
+            }
+        }
+    }
+
+    /// The first unit of a run that replaced an instruction to be laid out among the others of its chain.
+    fn skip_body(&mut self, run: &Run) -> usize {
+        let (list, start) = (self.list, run.start);
+        let rest = list.run_start(run).at();
+        let is_own = list.is_live(run.anchor) && list.body(run.anchor) == start;
+        if !is_own {
+            let base = list.base as usize;
+            self.inserted[start.at() - base..rest - base].fill(NOWHERE);
+        }
+        rest
+    }
+
+    /// An instruction that has a site: its own units or those that replaced it, if it is live.
+    fn copy_own(&mut self, handle: Handle) {
+        let (list, new) = (self.list, self.new);
+        let body = list.body(handle);
+        if body == handle {
+            self.copy_units(handle);
+        } else if !list.words.is_dead(handle.at()) {
+            self.copy_inserted(body.at()..body.at() + list.len_at(body));
+            if size_of::<A>() != 0 {
+                self.aux[new] = list.aux[handle.at()];
+            }
+            self.note_own(handle, new);
+        }
+    }
+
+    /// The units of an edited instruction that was not replaced, if it is live.
+    #[inline]
+    fn copy_units(&mut self, handle: Handle) {
+        let (list, at, new) = (self.list, handle.at(), self.new);
+        if list.words.is_dead(at) {
+            return;
+        }
+        let len = list.words.len_at(at);
+        let inserted = at >= list.base as usize;
+        let (column, from) =
+            if inserted { (&list.inserted[..], at - list.base as usize) } else { (list.original, at) };
+        copy(self.units, new, column, from, len);
+        if let Some(facts) = list.aux.sized() {
+            copy(self.aux, new, facts, at, len);
+        }
+        self.new += len;
+        if list.words.has(at, |word| word.branch) {
+            self.branches.push((handle, to_u32(new)));
+        }
+        if !inserted {
+            if len > 1 {
+                number_exactly(self.original, at + 1, len - 1, to_u32(new) + 1);
+            }
+            self.note_own(handle, new);
+        }
+    }
+
+    /// Notes where an original instruction went itself, if that is not its label.
+    #[inline]
+    fn note_own(&mut self, handle: Handle, new: usize) {
+        let new = to_u32(new);
+        if handle.index() < self.list.base && self.original[handle.at()] != new {
+            self.own.push((handle.index(), new));
+        }
+    }
+
+    /// A branch to `handle` lands here, or on the label of the first instruction prepended to it.
+    #[inline]
+    fn set_label(&mut self, handle: Handle) {
+        let new = to_u32(self.new);
+        match handle.index().checked_sub(self.list.base) {
+            None => self.original[handle.at()] = new,
+            Some(at) => self.inserted[at as usize] = new,
+        }
+    }
+
+    /// Notes what makes an instruction begin elsewhere than at its label: code before the label, or before
+    /// that of the first instruction prepended to it, with which its own coincides.
+    fn note_start(&mut self, handle: Handle) {
+        let list = self.list;
+        let Some(site) = list.site(handle) else { return };
+        let alias = site.pre.and_then(|last| {
+            let first = list.run(list.run(last).next()).start;
+            list.words.is_edited(first.at()).then_some(first)
+        });
+        self.aliases.extend(alias.map(|first| (handle, first)));
+        if site.fall.is_some() || alias.is_some() {
+            self.starts.push((handle.index(), to_u32(self.new)));
+        }
+    }
+
+    /// Labels the units after the first of an original instruction that was replaced or deleted: they are gone.
+    #[cold]
+    fn label_inner_units(&mut self, anchor: Handle, len: usize) {
+        let list = self.list;
+        if list.is_live(anchor) && list.body(anchor) == anchor {
+            return;
+        }
+        self.original[anchor.at() + 1..anchor.at() + len].fill(to_u32(self.new));
+        for at in anchor.at() + 1..anchor.at() + len {
+            self.dead[at / WORD] |= 1 << (at % WORD);
+        }
+    }
+}
+
+/// Copies `len` values from `start` on to `at` and on: a few by a copy of fixed width, which is several times
+/// as fast as a call that copies as little.
+#[inline]
+fn copy<T: Copy>(to: &mut [T], at: usize, from: &[T], start: usize, len: usize) {
+    let copied = match len {
+        0..=4 => copy_chunk::<T, 4>(to, at, from, start),
+        5..=8 => copy_chunk::<T, 8>(to, at, from, start),
+        9..=SLACK => copy_chunk::<T, SLACK>(to, at, from, start),
+        _ => false,
+    };
+    if !copied {
+        to[at..at + len].copy_from_slice(&from[start..start + len]);
+    }
+}
+
+/// Copies `N` values, if both sides have as many.
+#[inline]
+fn copy_chunk<T: Copy, const N: usize>(to: &mut [T], at: usize, from: &[T], start: usize) -> bool {
+    let to = to.get_mut(at..).and_then(|to| to.first_chunk_mut::<N>());
+    let from = from.get(start..).and_then(|from| from.first_chunk::<N>());
+    match (to, from) {
+        (Some(to), Some(from)) => {
+            *to = *from;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Labels that are written at once.
+const LANES: usize = 8;
+
+/// Makes `len` labels from `at` on `new` and what follows. May write into those behind them.
+#[inline]
+fn number(labels: &mut [u32], at: usize, len: usize, mut new: u32) {
+    let Some(padded) = labels.get_mut(at..at + len.next_multiple_of(LANES)) else {
+        return number_exactly(labels, at, len, new);
+    };
+    for lanes in padded.as_chunks_mut::<LANES>().0 {
+        let mut lane = 0;
+        *lanes = [(); LANES].map(|()| {
+            lane += 1;
+            new.wrapping_add(lane - 1)
+        });
+        new = new.wrapping_add(lane);
+    }
+}
+
+/// As [`number`], and writes no other labels.
+#[inline]
+fn number_exactly(labels: &mut [u32], at: usize, len: usize, new: u32) {
+    let labels = &mut labels[at..at + len];
+    match labels {
+        [a] => *a = new,
+        [a, b] => (*a, *b) = (new, new + 1),
+        [a, b, c] => (*a, *b, *c) = (new, new + 1, new + 2),
+        _ => {
+            for (label, new) in labels.iter_mut().zip(new..) {
+                *label = new;
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! [`Retarget`]: makes every branch of a layout lead to where its target went.
+
+use alloc::vec::Vec;
+
+use super::handle::to_u32;
+use super::map::{Map, NOWHERE};
+use super::words::{WORD, ones};
+use super::{Error, Handle, Isa, List};
+
+/// A branch that does not reach its target.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Overlong {
+    /// Where its units are in the list.
+    pub(super) at: Handle,
+    pub(super) field: usize,
+    pub(super) from: u32,
+    pub(super) error: Error,
+}
+
+/// The branches of one layout under way.
+pub(super) struct Retarget<'s, 'a, I: Isa, A> {
+    list: &'s List<'a, I, A>,
+    units: &'s mut [I::Unit],
+    map: &'s Map,
+    /// Branches that do not reach.
+    overlong: &'s mut Vec<Overlong>,
+    /// The first branch, in the order of the output, that has no place to go.
+    fault: Option<(u32, Error)>,
+}
+
+impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
+    pub(super) fn new(
+        list: &'s List<'a, I, A>,
+        units: &'s mut [I::Unit],
+        map: &'s Map,
+        overlong: &'s mut Vec<Overlong>,
+    ) -> Self {
+        Self { list, units, map, overlong, fault: None }
+    }
+
+    /// Branches of original instructions that nothing was done to: each is at its label.
+    pub(super) fn original_branches(&mut self) {
+        let (list, map) = (self.list, self.map);
+        for (index, word) in list.words[..list.base as usize / WORD].iter().enumerate() {
+            for at in ones(word.branch & !word.touched(), index * WORD) {
+                let (at, from) = (Handle::new(to_u32(at)), map.labels[at]);
+                self.aim(at, from, |insn, field| list.target_of(at, insn, field));
+            }
+        }
+    }
+
+    /// Inserted branches that nothing was done to.
+    pub(super) fn inserted_branches(&mut self) {
+        let (list, map) = (self.list, self.map);
+        let first = list.base as usize / WORD;
+        for (index, word) in list.words.iter().enumerate().skip(first) {
+            for (at, rank) in ones(word.branch, index * WORD).zip(word.branches..) {
+                let from = map.labels[at];
+                if word.touched() >> (at % WORD) & 1 == 0 && from != NOWHERE {
+                    self.aim(Handle::new(to_u32(at)), from, |_, field| list.target_by_rank(rank, field));
+                }
+            }
+        }
+    }
+
+    /// Branches that were edited but not replaced, with their new positions.
+    pub(super) fn edited_branches(&mut self, branches: &[(Handle, u32)]) {
+        let list = self.list;
+        for &(at, from) in branches {
+            self.aim(at, from, |insn, field| list.target_of(at, insn, field));
+        }
+    }
+
+    /// The fault, if there was one.
+    pub(super) fn finish(self) -> Result<(), (u32, Error)> {
+        self.overlong.sort_by_key(|branch| branch.from);
+        self.fault.map_or(Ok(()), Err)
+    }
+
+    /// Makes the branch whose units were at `at` and are at `from` lead to its targets, by field.
+    #[inline]
+    fn aim(&mut self, at: Handle, from: u32, target_of: impl Fn(&[I::Unit], usize) -> Result<Handle, i64>) {
+        let (list, map) = (self.list, self.map);
+        let insn = &mut self.units[from as usize..][..list.len_at(at)];
+        for field in 0..I::fields(insn) {
+            let target = target_of(insn, field);
+            let to = match target {
+                Ok(target) if !list.words.is_inner(target.at()) => place(map, target, I::enters(insn, field)),
+                _ => NOWHERE,
+            };
+            if to >= map.new_len {
+                let error = nowhere_to_go(list, map, from, target);
+                fail(&mut self.fault, from, error);
+                return;
+            }
+            let displacement = i64::from(to) - i64::from(from) - I::base(insn, field);
+            let range = I::range(insn, field);
+            if range.contains(&displacement) {
+                I::write(insn, field, displacement);
+            } else {
+                let (min, max) = (*range.start(), *range.end());
+                let origin = map.origin(from).position();
+                let error = Error::OutOfRange { origin, from, to, displacement, min, max };
+                self.overlong.push(Overlong { at, field, from, error });
+            }
+        }
+    }
+}
+
+/// Where a branch to `target` lands, or `NOWHERE`.
+#[inline]
+fn place(map: &Map, target: Handle, enters: bool) -> u32 {
+    if enters && !map.starts.is_empty() {
+        return map.start_of_handle(target).unwrap_or(NOWHERE);
+    }
+    map.labels.get(target.at()).copied().unwrap_or(NOWHERE)
+}
+
+#[cold]
+fn fail(fault: &mut Option<(u32, Error)>, from: u32, error: Error) {
+    if fault.is_none_or(|(first, _)| from < first) {
+        *fault = Some((from, error));
+    }
+}
+
+/// Why the target of a branch is no place.
+#[cold]
+fn nowhere_to_go<I: Isa, A>(
+    list: &List<'_, I, A>,
+    map: &Map,
+    from: u32,
+    target: Result<Handle, i64>,
+) -> Error {
+    let origin = map.origin(from).position();
+    match target {
+        Err(target) => Error::BranchOutside { origin, target },
+        Ok(target) if list.words.is_inner(target.at()) => {
+            Error::BranchIntoInsn { origin, target: i64::from(target.index()) }
+        }
+        Ok(target) if list.is_insn(target) => Error::DeletedTail { origin, target },
+        Ok(target) => Error::NoSuchInsn(target),
+    }
+}
