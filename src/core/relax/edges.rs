@@ -33,6 +33,11 @@ impl Reach {
         Self { least: base.saturating_add(*range.start()), most: base.saturating_add(*range.end()) }
     }
 
+    /// What is left of it if a sixteenth is kept free, for what a loader may insert later.
+    pub(super) fn with_room(self) -> Self {
+        Self { least: self.least - self.least / 16, most: self.most - self.most / 16 }
+    }
+
     pub(super) fn holds(self, from: i64, to: i64) -> bool {
         (self.least..=self.most).contains(&(to - from))
     }

@@ -216,7 +216,7 @@ impl<'e> Spread<'e> {
 /// The nodes of a segment tree with so many leaves that make up a range of leaves.
 fn nodes(range: Range<usize>, leaves: usize) -> impl Iterator<Item = usize> {
     let (mut low, mut high) = (range.start + leaves, range.end + leaves);
-    let mut level = move || {
+    core::iter::from_fn(move || {
         if low >= high {
             return None;
         }
@@ -224,6 +224,6 @@ fn nodes(range: Range<usize>, leaves: usize) -> impl Iterator<Item = usize> {
         let right = (high % 2 == 1).then(|| high - 1);
         (low, high) = (low.div_ceil(2), high / 2);
         Some(left.into_iter().chain(right))
-    };
-    core::iter::from_fn(move || level()).flatten()
+    })
+    .flatten()
 }

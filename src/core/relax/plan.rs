@@ -3,7 +3,8 @@
 //! One pass over the program in the order of the output, which knows exactly where everything before it comes to
 //! stand. *Pending* is a target ahead that branches behind lead to, or a target behind that branches ahead lead
 //! to. It has a deadline: the last position for a trampoline that all of the former reach, or that reaches the
-//! target itself, or its latest trampoline. What is due `j`-th leaves room for `j` trampolines before it,
+//! target itself, or its latest trampoline. (They reach farther by a sixteenth, which is left for what a loader
+//! may insert: else the kernel could not expand an instruction on the way.) What is due `j`-th leaves room for `j` trampolines before it,
 //! so an island has to begin by the least of `deadline - j · length of a trampoline`. With it goes
 //! what is due soon, so that there are few islands; all else waits, so that many branches share a trampoline.
 //!
@@ -115,11 +116,12 @@ impl Plan {
         insns: impl Iterator<Item = (Handle, usize)>,
     ) -> Result<Self, Handle> {
         let detours: Vec<Edge> = edges.all.iter().filter(|edge| edge.detours).copied().collect();
-        let (goals, goal_of) = goals(&detours, bounce);
+        let with_room = bounce.reach.with_room();
+        let (goals, goal_of) = goals(&detours, with_room);
         let plan = Self { goals, trampolines: Vec::new(), islands: Vec::new(), departures: Vec::new() };
         let sweep = Sweep {
             plan,
-            bounce,
+            bounce: Bounce { reach: with_room, ..bounce },
             ends: &edges.ends,
             edges: &detours,
             goal_of: &goal_of,
@@ -127,13 +129,13 @@ impl Plan {
             pending: Vec::new(),
             begin_by: i64::MAX,
             last_deadline: i64::MIN,
-            soon: soon(bounce.reach.most.min(-bounce.reach.least), 0),
+            soon: soon(with_room.most.min(-with_room.least), 0),
             longest: edges.longest,
             growth: 0,
             most_growth: MOST_GROWTH * i64::from(edges.len),
         };
         let (mut plan, from) = sweep.run(insns)?;
-        plan.choose(&detours, &goal_of, &from, bounce)?;
+        plan.choose(&detours, &goal_of, &from, bounce.reach)?;
         Ok(plan)
     }
 
@@ -143,13 +145,7 @@ impl Plan {
     }
 
     /// Chooses the way of each branch, and with it which trampolines stay.
-    fn choose(
-        &mut self,
-        edges: &[Edge],
-        goal_of: &[u32],
-        from: &[i64],
-        bounce: Bounce,
-    ) -> Result<(), Handle> {
+    fn choose(&mut self, edges: &[Edge], goal_of: &[u32], from: &[i64], bounce: Reach) -> Result<(), Handle> {
         let mut by_goal: Vec<u32> = (0..to_u32(self.trampolines.len())).collect();
         by_goal.sort_by_key(|&at| self.trampolines[at as usize].goal);
         let mut first = Vec::with_capacity(self.goals.len() + 1);
@@ -165,7 +161,7 @@ impl Plan {
                 if trampoline.is_used {
                     break;
                 }
-                let next = self.way(trampoline.at, bounce.reach, goal, of_goal(goal))?;
+                let next = self.way(trampoline.at, bounce, goal, of_goal(goal))?;
                 let trampoline = &mut self.trampolines[at as usize];
                 (trampoline.is_used, trampoline.next) = (true, next);
                 let Some(next) = next else { break };
@@ -182,6 +178,7 @@ impl Plan {
             return Ok(None);
         }
         let at = |&trampoline: &u32| self.trampolines[trampoline as usize].at;
+        let reach = reach.with_room();
         let nearest = if to > from {
             let reached = trampolines.partition_point(|trampoline| at(trampoline) - from <= reach.most);
             trampolines[..reached].last().filter(|&last| at(last) > from)
@@ -194,7 +191,7 @@ impl Plan {
 }
 
 /// The targets of edges in the order of the output, and which of them each edge leads to.
-fn goals(edges: &[Edge], bounce: Bounce) -> (Vec<Goal>, Vec<u32>) {
+fn goals(edges: &[Edge], bounce: Reach) -> (Vec<Goal>, Vec<u32>) {
     let mut order: Vec<u32> = (0..to_u32(edges.len())).collect();
     order.sort_by_key(|&edge| (edges[edge as usize].to, edges[edge as usize].target));
     let mut goals: Vec<Goal> = Vec::new();
@@ -202,14 +199,14 @@ fn goals(edges: &[Edge], bounce: Bounce) -> (Vec<Goal>, Vec<u32>) {
     for index in order {
         let edge = &edges[index as usize];
         if goals.last().is_none_or(|goal| goal.target != edge.target) {
-            let back = -bounce.reach.least;
+            let back = -bounce.least;
             let (target, old) = (edge.target, edge.to);
             goals.push(Goal { target, old, at: 0, last: old, back, due: [None; 2] });
         }
         goal_of[index as usize] = to_u32(goals.len() - 1);
         if let Some(goal) = goals.last_mut().filter(|_| !edge.is_forward()) {
             goal.last = goal.last.max(edge.from);
-            goal.back = goal.back.min(-edge.reach.least);
+            goal.back = goal.back.min(-edge.reach.with_room().least);
         }
     }
     (goals, goal_of)
@@ -284,7 +281,8 @@ impl Sweep<'_> {
         let at = self.position(old);
         self.from.push(at);
         if edge.is_forward() {
-            let due = Due { deadline: at + edge.reach.most, reach: edge.reach.most };
+            let Reach { most, .. } = edge.reach.with_room();
+            let due = Due { deadline: at + most, reach: most };
             self.put_off(Pending { goal, way: FORWARD }, due);
         } else if edge.from == self.plan.goals[goal as usize].last {
             self.plan.goals[goal as usize].due[BACKWARD] = None;
