@@ -115,7 +115,7 @@ pub mod passes;
 
 pub use crate::core::{
     Arena, At, Branch, Broken, CursorMut, Deleted, Error, Fact, Handle, Inserted, Isa, Linear, List,
-    LongForm, Map, Marks, Origin, Patch, Relax, TableError, Target,
+    LongForm, Map, Marks, Origin, Patch, Relax, Relaxed, TableError, Target,
 };
 
 #[cfg(all(doctest, feature = "bpf"))]

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use relinear::bpf::{Bpf, Insn, Program};
+use relinear::bpf::{Bpf, Cpu, Insn, Program};
 use relinear::elf::{Edit, Object};
 use relinear::passes::{Pass, blind, dce};
 use relinear::{Arena, Branch, Handle, Isa, Linear, List, Map, Patch, Target};
@@ -112,7 +112,7 @@ fn patch(file: &[u8], pass: &str) -> Result<Parts, Box<dyn Error>> {
         pass.run(program, &mut list)?;
         let with_edits = since();
         let mut linear = Linear::default();
-        list.linearize_relaxed(&mut linear)?;
+        list.linearize_relaxed(&Cpu::V4, &mut linear)?;
         parts.linearize += since();
         drop(list);
         arena.reset();

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::{Aux, Bpf, Insn, LineInfo, Program, tables};
+use super::{Aux, Bpf, Cpu, Insn, LineInfo, Program, tables};
 use crate::core::{Arena, Error, Handle, Inserted, Linear, List, Map, Patch, TableError};
 
 /// A [`Program`] under edit: its list, and what becomes of its tables.
@@ -140,15 +140,15 @@ impl<'a, T: Copy + Default> Editor<'a, T> {
         tables::adjust(self, linear)
     }
 
-    /// As [`linearize_with_map`](Editor::linearize_with_map), with longer forms for jumps that do not reach:
-    /// see [`List::linearize_relaxed`].
+    /// As [`linearize_with_map`](Editor::linearize_with_map), for jumps that do not reach, with what `cpu` has for
+    /// them: see [`List::linearize_relaxed`].
     ///
     /// # Errors
     ///
     /// As [`linearize`](Editor::linearize).
-    pub fn linearize_relaxed(&mut self) -> Result<(Program<T>, Map), EditError> {
+    pub fn linearize_relaxed(&mut self, cpu: Cpu) -> Result<(Program<T>, Map), EditError> {
         let mut linear = Linear::default();
-        self.list.linearize_relaxed(&mut linear)?;
+        self.list.linearize_relaxed(&cpu, &mut linear)?;
         tables::adjust(self, linear)
     }
 }

@@ -30,5 +30,6 @@ pub use isa::Bpf;
 pub use liveness::{Live, Liveness};
 pub(crate) use program::is_pinned;
 pub use program::{FuncInfo, LineInfo, Program};
+pub use relax::Cpu;
 pub use stack::{Frame, Frames, MAX_STACK};
 pub(crate) use stack::{TAIL_CALL_STACK, is_tail_call};

@@ -1,14 +1,32 @@
-//! The longer forms of eBPF branches.
+//! [`Cpu`]: what makes eBPF jumps reach farther.
 
 use super::opcode::{GOTO, JEQ, JGE, JGT, JLE, JLT, JNE, JSGE, JSGT, JSLE, JSLT};
 use super::{Bpf, Insn};
 use crate::core::{LongForm, Relax};
 
-impl Relax for Bpf {
-    /// A jump of 16 bits becomes a `gotol` of 32 (ISA v4; Linux 6.6): `goto` as it is, a conditional jump
-    /// as its inverse over a `gotol`, one that has no inverse (`&`, `may_goto`) over a `goto`.
-    fn relax(insn: &[Insn], _field: usize, long: &mut LongForm<Insn>) -> bool {
+/// The processor that code is for, as clang's `-mcpu` names it: what there is to make jumps reach farther.
+///
+/// Calls and function references have 32 bits of displacement, and never need it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Cpu {
+    /// Versions 1 to 3, any Linux: jumps have 16 bits of displacement. Those that do not reach go through
+    /// trampolines: a `goto` each.
+    V3,
+    /// Version 4, Linux 6.6: a `goto` becomes a `gotol` of 32 bits, and a conditional jump its inverse over a `gotol`.
+    /// One that has no inverse (`&`, `may_goto`) jumps to the `gotol`, over a `goto` around it.
+    #[default]
+    V4,
+}
+
+static TRAMPOLINE: [Insn; 1] = [Insn::ja(0)];
+
+impl Relax<Bpf> for Cpu {
+    fn relax(&self, insn: &[Insn], _field: usize, long: &mut LongForm<Insn>) -> bool {
         let insn = insn[0];
+        if *self < Self::V4 || !(insn.is_cond() || insn.code == GOTO) {
+            return false;
+        }
         if insn.is_cond() {
             match inverse(insn) {
                 Some(op) => {
@@ -17,12 +35,22 @@ impl Relax for Bpf {
                 }
                 None => long.units.extend([insn.with_off(1), Insn::ja(1)]),
             }
-        } else if insn.code != GOTO {
-            return false;
         }
         long.goto_target(0);
         long.units.push(Insn::gotol(0));
         true
+    }
+
+    fn trampoline(&self) -> Option<&[Insn]> {
+        (*self < Self::V4).then_some(&TRAMPOLINE)
+    }
+
+    fn may_detour(&self, insn: &[Insn], _field: usize) -> bool {
+        insn[0].is_jump()
+    }
+
+    fn ends_flow(&self, insn: &[Insn]) -> bool {
+        insn[0].ends_flow()
     }
 }
 
@@ -63,7 +91,7 @@ mod tests {
         list.append(Handle::new(1), &moves[..]).unwrap();
         let mut out = Linear::default();
         assert!(matches!(list.linearize(), Err(Error::OutOfRange { origin: 0, .. })));
-        assert_eq!(list.linearize_relaxed(&mut out), Ok(1));
+        assert_eq!(list.linearize_relaxed(&Cpu::V4, &mut out).unwrap().lengthened, 1);
         let inserted = out.units.len() - FAR as usize - 2;
         out.units.truncate(inserted);
         out.units
@@ -95,7 +123,7 @@ mod tests {
         let mut list = List::<Bpf>::new(&arena, &program).unwrap();
         list.append(Handle::new(2), Patch::new(&[Insn::mov64_imm(2, 0)])).unwrap();
         let mut out = Linear::default();
-        assert_eq!(list.linearize_relaxed(&mut out), Ok(3));
+        assert_eq!(list.linearize_relaxed(&Cpu::V4, &mut out).unwrap().lengthened, 3);
         for old in 0..3 {
             let at = out.map.position_of(old).unwrap();
             assert_eq!(out.units[at as usize].op(), JNE);
@@ -107,7 +135,7 @@ mod tests {
     #[test]
     fn a_call_has_no_longer_form() {
         let mut long = LongForm::default();
-        assert!(!Bpf::relax(&[Insn::call_local(4)], 0, &mut long));
-        assert!(!Bpf::relax(&[Insn::gotol(4)], 0, &mut long));
+        assert!(!Cpu::V4.relax(&[Insn::call_local(4)], 0, &mut long));
+        assert!(!Cpu::V4.relax(&[Insn::gotol(4)], 0, &mut long));
     }
 }

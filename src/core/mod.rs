@@ -31,5 +31,5 @@ pub use linearize::Linear;
 pub use list::List;
 pub use map::{Map, Origin};
 pub use patch::{Branch, Fact, Inserted, Patch, Target};
-pub use relax::{LongForm, Relax};
+pub use relax::{LongForm, Relax, Relaxed};
 pub use table::{At, Deleted, TableError};

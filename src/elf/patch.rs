@@ -10,7 +10,7 @@ use super::object::Object;
 use super::place::Place;
 use super::stack::stack_budgets;
 use super::tally::{FunctionReport, Track};
-use crate::bpf::{Bpf, CfgError, Insn, InsnError, Program};
+use crate::bpf::{Bpf, CfgError, Cpu, Insn, InsnError, Program};
 use crate::passes::{self, Pass, blind, dce};
 use crate::{Arena, Error, Linear, List};
 
@@ -166,7 +166,7 @@ fn run(object: &mut Object<'_>, pass: &Pass, arena: &mut Arena, track: &mut Trac
             }
         }
         let mut linear = Linear::default();
-        relaxed += list.linearize_relaxed(&mut linear).map_err(edit_fail)?;
+        relaxed += list.linearize_relaxed(&Cpu::V4, &mut linear).map_err(edit_fail)?.lengthened;
         if linear.units != program.insns {
             done.push((index, linear));
         }

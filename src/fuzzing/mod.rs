@@ -13,10 +13,12 @@ mod mirror;
 mod model;
 mod program;
 mod raw;
+mod relax;
 mod toy;
 
 pub use case::TestCase;
 pub use edits::check;
 pub use generate::Generated;
 pub use program::{ProgramCase, check_program};
+pub use relax::{RelaxCase, check_relaxed};
 pub use toy::Toy;

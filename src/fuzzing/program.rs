@@ -11,7 +11,7 @@ use super::interp::{Fault, Machine, Outcome, Reason};
 use super::raw::raw;
 use crate::bpf::dis::dis;
 use crate::bpf::opcode::{AX, FRAME_POINTER, LD_FUNC, LD_NUMBER};
-use crate::bpf::{Aux, Bpf, Cfg, Insn, Liveness, Program, check_insn};
+use crate::bpf::{Aux, Bpf, Cfg, Cpu, Insn, Liveness, Program, check_insn};
 use crate::passes::{
     blind, dce, hard_wire_dead_branches, kernel::Kernel, remove_dead_code, remove_nops, sanitize_dead_code,
 };
@@ -106,9 +106,10 @@ pub fn check_program(case: &ProgramCase) {
     let mut editor = facts.edit(&arena).expect("the program has a graph");
     case.run_passes(editor.list(), ran.is_some());
     editor.list().check().expect("edits keep the invariants");
-    let patched = if case.passes.far.is_some() {
-        let (patched, _) = editor.linearize_relaxed().expect("each jump has a longer form");
-        let again = editor.linearize_relaxed().expect("it did before");
+    let patched = if let Some([place, _]) = case.passes.far {
+        let cpu = if place % 2 == 0 { Cpu::V3 } else { Cpu::V4 };
+        let (patched, _) = editor.linearize_relaxed(cpu).expect("there is a way for each jump");
+        let again = editor.linearize_relaxed(cpu).expect("it did before");
         assert_eq!(patched, again.0, "linearizing changes nothing");
         patched
     } else {

@@ -38,6 +38,8 @@ mod passes;
 mod programs;
 #[cfg(feature = "bpf")]
 mod random;
+#[cfg(any(feature = "bpf", feature = "fuzzing"))]
+mod relax;
 #[cfg(feature = "bpf")]
 mod tables;
 

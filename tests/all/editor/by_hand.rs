@@ -1,7 +1,7 @@
 //! Tables worked out by hand: lines that were set, subprograms that come and go, pins, errors.
 
 use relinear::bpf::opcode::{CALL_LOCAL, JEQ, LD_FUNC};
-use relinear::bpf::{Aux, EditError, Editor, FuncInfo, Insn, LineInfo, Program, Table};
+use relinear::bpf::{Aux, Cpu, EditError, Editor, FuncInfo, Insn, LineInfo, Program, Table};
 use relinear::passes::kernel::{Kernel, prologue};
 use relinear::{Arena, Branch, Error, Handle, Patch, TableError, Target};
 
@@ -257,7 +257,7 @@ fn long_jumps_take_a_longer_form_with_all_tables() {
     let mut editor = program.edit(&arena).unwrap();
     editor.list().append(Handle::new(5), &far[..]).unwrap();
     assert!(matches!(editor.linearize(), Err(EditError::Core(Error::OutOfRange { origin: 4, .. }))));
-    let (out, map) = editor.linearize_relaxed().unwrap();
+    let (out, map) = editor.linearize_relaxed(Cpu::V4).unwrap();
     assert_eq!(out.insns.len(), map.new_len() as usize);
     assert!(out.insns.len() > 12 + far.len());
     assert_eq!(out.subprogs, [0, 4, map.new_of(8)]);
