@@ -12,7 +12,7 @@ fn check_bytes(bytes: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn passes_leave_what_generated_programs_do(bytes in vec(any::<u8>(), 100..2500)) {
