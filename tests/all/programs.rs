@@ -22,6 +22,14 @@ proptest! {
     }
 
     #[test]
+    fn longer_forms_of_jumps_leave_what_programs_do(bytes in vec(any::<u8>(), 100..2500)) {
+        // Nothing but code that is inserted at two places.
+        let mut bytes = bytes;
+        bytes[..6].copy_from_slice(&[0, 0x80, 0, 0, 0, 0]);
+        check_bytes(&bytes);
+    }
+
+    #[test]
     fn passes_leave_what_programs_of_any_slots_do(bytes in vec(any::<u8>(), 0..600)) {
         let mut bytes = bytes;
         if let Some(source) = bytes.first_mut() {
