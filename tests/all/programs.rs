@@ -12,12 +12,20 @@ fn check_bytes(bytes: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(1000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn passes_leave_what_generated_programs_do(bytes in vec(any::<u8>(), 100..2500)) {
         let mut bytes = bytes;
         bytes[0] &= !1;
+        check_bytes(&bytes);
+    }
+
+    #[test]
+    fn longer_forms_of_jumps_leave_what_programs_do(bytes in vec(any::<u8>(), 100..2500)) {
+        // Nothing but code that is inserted at two places.
+        let mut bytes = bytes;
+        bytes[..6].copy_from_slice(&[0, 0x80, 0, 0, 0, 0]);
         check_bytes(&bytes);
     }
 
