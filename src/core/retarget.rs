@@ -93,9 +93,7 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
         target_of: impl Fn(&[I::Unit]) -> Option<usize>,
     ) {
         let map = self.map;
-        // Bit 0 stands for the first unit of the next word, which may be inner.
-        let single = (word.inner | 1).rotate_right(to_u32(at % WORD)) & 2 == 0;
-        if single && I::MAX_FIELDS == 1 {
+        if word.is_single(at % WORD) && I::MAX_FIELDS == 1 {
             let insn = core::slice::from_mut(&mut self.units[from as usize]);
             if let Some(&to) = target_of(insn).and_then(|target| map.labels.get(target))
                 && to < map.new_len
