@@ -97,84 +97,101 @@ impl Isa for Bpf {
     }
 
     #[inline]
+    fn write_in_range(insn: &mut [Insn], _field: usize, displacement: i64) -> bool {
+        if form(insn) == IN_OFF {
+            i16::try_from(displacement).is_ok_and(|off| {
+                insn[0].off = off;
+                true
+            })
+        } else {
+            i32::try_from(displacement).is_ok_and(|imm| {
+                insn[0].imm = imm;
+                true
+            })
+        }
+    }
+
+    #[inline]
     fn enters(insn: &[Insn], _field: usize) -> bool {
         matches!(insn[0].code, CALL_CODE | LD_IMM64)
     }
 
     #[inline]
     fn is_plain(units: &[Insn]) -> bool {
-        units.iter().fold(0, |marks, insn| marks | MARK[usize::from(insn.code)]) == 0
+        units.iter().fold(0, |marks, insn| marks | mark(insn)) == 0
     }
 
     #[inline]
     fn scan(units: &[Insn], over: usize) -> Result<Marks, usize> {
         let block = &units[..units.len().min(Marks::UNITS)];
         let (low, high) = block.split_at(block.len().min(Marks::UNITS / 2));
-        let (low, high) = (pairs(low), pairs(high));
+        let (low, high) = (marks(low), marks(high));
         if low | high | over as u64 == 0 {
             return Ok(Marks::default());
         }
-        scan_marked(units, over, low, high)
+        let fields = low >> 32 | high >> 32 << 32;
+        let kinds = low & u64::from(u32::MAX) | high << 32;
+        scan_marked(units, over, fields, kinds)
     }
 }
 
-/// The marks of the first 64 of `units`, by the pairs of the low 32 and the high 32.
-fn scan_marked(units: &[Insn], over: usize, low: u64, high: u64) -> Result<Marks, usize> {
+/// The marks of the first 64 of `units`: `fields` have a displacement, and `kinds` are calls and `ld_imm64`, which
+/// have one if they are of one kind.
+fn scan_marked(units: &[Insn], over: usize, fields: u64, mut kinds: u64) -> Result<Marks, usize> {
     let last = units.len().min(Marks::UNITS) - 1;
-    let lower = even_bits(low) | even_bits(high) << 32;
-    let upper = even_bits(low >> 1) | even_bits(high >> 1) << 32;
-    let wide = lower & !upper;
+    let (mut branch, mut wide) = (fields, 0);
+    while kinds != 0 {
+        let bit = kinds & kinds.wrapping_neg();
+        let insn = &units[kinds.trailing_zeros() as usize];
+        branch |= bit * u64::from(FORM[usize::from(insn.code)] == insn.src());
+        wide |= bit * u64::from(insn.is_wide());
+        kinds ^= bit;
+    }
     let inner = wide << 1 | over as u64;
     let cut_short = units.len() <= Marks::UNITS && wide >> last != 0;
     if wide & inner != 0 || cut_short {
         return Marks::scan::<Bpf>(units, over);
     }
-    // Calls and wide instructions have a displacement if they are of one kind.
-    let mut branch = upper & !lower;
-    let mut kinds = lower;
-    while kinds != 0 {
-        let insn = &units[kinds.trailing_zeros() as usize];
-        branch |= (kinds & kinds.wrapping_neg()) * u64::from(FORM[usize::from(insn.code)] == insn.src());
-        kinds &= kinds - 1;
-    }
     Ok(Marks { inner, branch: branch & !inner, over: (wide >> (Marks::UNITS - 1)) as usize })
 }
 
-/// For each code: 1 if the slot begins an `ld_imm64`, 2 if it has a displacement, 3 if it is a call.
-static MARK: [u8; 256] = {
+/// A slot with this code has a displacement.
+const FIELD: u64 = 1 << 63;
+/// A slot with this code begins an `ld_imm64`, or is a call.
+const KIND: u64 = 1 << 31;
+
+/// For each code [`FIELD`], [`KIND`], or 0.
+static MARK: [u64; 256] = {
     let mut mark = [0; 256];
     let mut code = 0;
     while code < 256 {
-        mark[code] = FORM[code] >> 7 << 1;
+        mark[code] = if FORM[code] & IN_OFF != 0 { FIELD } else { 0 };
         code += 1;
     }
-    mark[LD_IMM64 as usize] = 1;
-    mark[CALL_CODE as usize] = 3;
+    mark[LD_IMM64 as usize] = KIND;
+    mark[CALL_CODE as usize] = KIND;
     mark
 };
 
-/// The marks of up to 32 slots, two bits each, the first slot lowest.
 #[inline]
-fn pairs(slots: &[Insn]) -> u64 {
-    let mark = |pairs: u64, insn: &Insn| pairs << 2 | u64::from(MARK[usize::from(insn.code)]);
-    let (eights, rest) = slots.as_chunks::<8>();
-    let mut pairs = rest.iter().rev().fold(0, mark);
-    for eight in eights.iter().rev() {
-        // Of a known length, this has no loop.
-        pairs = pairs << 16 | eight.iter().rev().fold(0, mark);
-    }
-    pairs
+fn mark(insn: &Insn) -> u64 {
+    MARK[usize::from(insn.code)]
 }
 
-/// The bits of even number, moved together.
+/// The marks of up to 32 slots: the `FIELD` bits in the high half, the `KIND` bits in the low half, the first slot lowest.
+///
+/// With marks at the top of each half, a slot takes three instructions: half of what it takes to put together bits
+/// from a table of bytes.
 #[inline]
-const fn even_bits(pairs: u64) -> u64 {
-    let bits = pairs & 0x5555_5555_5555_5555;
-    let bits = (bits | bits >> 1) & 0x3333_3333_3333_3333;
-    let bits = (bits | bits >> 2) & 0x0f0f_0f0f_0f0f_0f0f;
-    let bits = (bits | bits >> 4) & 0x00ff_00ff_00ff_00ff;
-    let bits = (bits | bits >> 8) & 0x0000_ffff_0000_ffff;
-    (bits | bits >> 16) & 0xffff_ffff
+fn marks(slots: &[Insn]) -> u64 {
+    let next = |marks: u64, insn: &Insn| marks >> 1 | mark(insn);
+    let (eights, rest) = slots.as_chunks::<8>();
+    // Of a known length, a chunk has no loop.
+    let marks = eights.iter().fold(0, |marks, eight| eight.iter().fold(marks, next));
+    let marks = rest.iter().fold(marks, next);
+    let (fields, kinds) = (marks >> 32, marks & u64::from(u32::MAX));
+    let missing = 32 - slots.len();
+    fields >> missing << 32 | kinds >> missing
 }
 
 #[cfg(test)]
@@ -205,6 +222,13 @@ mod tests {
                 assert_eq!(Bpf::read(&insn, 0), if in_off { -3 } else { 77 });
                 assert_eq!(*Bpf::range(&insn, 0).end(), if in_off { 32767 } else { 2_147_483_647 });
                 let end = *Bpf::range(&insn, 0).start();
+                for beyond in [end - 1, *Bpf::range(&insn, 0).end() + 1] {
+                    assert!(!Bpf::write_in_range(&mut insn, 0, beyond));
+                    assert_eq!((insn[0].off, insn[0].imm), (-3, 77));
+                }
+                assert!(Bpf::write_in_range(&mut insn, 0, end));
+                assert_eq!(Bpf::read(&insn, 0), end);
+                insn[0] = Insn { off: -3, imm: 77, ..insn[0] };
                 Bpf::write(&mut insn, 0, end);
                 assert_eq!(Bpf::read(&insn, 0), end);
                 assert_eq!(insn[0].imm == 77, in_off);

@@ -1,10 +1,11 @@
 //! The five edits: replace, prepend (on every way in, or on the way from above), append, delete.
 
 use core::ops::Range;
+use core::slice::from_ref;
 
 use super::handle::to_u32;
 use super::list::{MAX_LABELS, RUNS_OF_EDIT, Window};
-use super::room::{extend_short, has_room};
+use super::room::extend_both;
 use super::site::{Block, Chain, MAX_RUNS, PackedSlot, Run, RunId, Site, Slot};
 use super::words::{WORD, below, ones};
 use super::{Branch, Error, Fact, Handle, Inserted, Isa, List, Marks, Patch, Target};
@@ -61,7 +62,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     where
         I::Unit: 'p,
     {
-        self.insert(handle, &patch.into(), Chain::Body)
+        self.insert(handle, patch.into(), Chain::Body)
     }
 
     /// Inserts `patch` before an instruction, on every way in: a branch to the instruction lands on
@@ -80,7 +81,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     where
         I::Unit: 'p,
     {
-        self.insert(handle, &patch.into(), Chain::Pre)
+        self.insert(handle, patch.into(), Chain::Pre)
     }
 
     /// Inserts `patch` before an instruction, only for control that falls in from above: a branch to
@@ -100,7 +101,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     where
         I::Unit: 'p,
     {
-        self.insert(handle, &patch.into(), Chain::Fall)
+        self.insert(handle, patch.into(), Chain::Fall)
     }
 
     /// Inserts `patch` after an instruction, for control that leaves it downwards: a branch to what
@@ -119,7 +120,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     where
         I::Unit: 'p,
     {
-        self.insert(handle, &patch.into(), Chain::Post)
+        self.insert(handle, patch.into(), Chain::Post)
     }
 
     /// Deletes an instruction: a branch to it lands on the next live one. Its fact is lost; what was
@@ -215,20 +216,88 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     fn insert(
         &mut self,
         handle: Handle,
-        patch: &Patch<'_, I::Unit>,
+        patch: Patch<'_, I::Unit>,
         chain: Chain,
     ) -> Result<Inserted, Error> {
-        let inserted = match patch.units.len() {
-            1 => self.insert_short::<1>(handle, patch, chain),
-            2 => self.insert_short::<2>(handle, patch, chain),
-            3 => self.insert_short::<3>(handle, patch, chain),
-            4 => self.insert_short::<4>(handle, patch, chain),
-            _ => None,
-        };
-        match inserted {
-            Some(inserted) => Ok(inserted),
-            None => self.insert_longer(handle, patch, chain),
+        // Taken apart, and put together again only for those that need it, a patch never gets into memory.
+        let Patch { units, branches, fact } = patch;
+        if handle.at() / WORD != self.window.word {
+            self.open_window(handle.at() / WORD);
         }
+        if branches.is_empty() && fact == Fact::Keep {
+            let inserted = match units.len() {
+                1 => self.insert_plain::<1>(handle, units, chain),
+                2 => self.insert_plain::<2>(handle, units, chain),
+                3 => self.insert_plain::<3>(handle, units, chain),
+                4 => self.insert_plain::<4>(handle, units, chain),
+                _ => None,
+            };
+            if let Some(inserted) = inserted {
+                return Ok(inserted);
+            }
+        }
+        match self.insert_longer(handle, &Patch { units, branches, fact }, chain) {
+            Ok(Inserted { first, base, units }) => Ok(Inserted { first, base, units }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The edit that is made most, in half of the instructions of [`insert_short`](Self::insert_short): a few instructions
+    /// without displacement, in the word that was edited last.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "an edit takes half as many instructions where it is made")]
+    fn insert_plain<const N: usize>(
+        &mut self,
+        handle: Handle,
+        units: &[I::Unit],
+        chain: Chain,
+    ) -> Option<Inserted> {
+        let units = units.first_chunk::<N>()?;
+        let bit = handle.at() % WORD;
+        if self.window.units >> bit & 1 == 0 || !I::is_plain(units) {
+            return None;
+        }
+        let (id, start) = (to_u32(self.runs.len()), self.fresh());
+        let run = Run::new(start, start + to_u32(N), handle, chain, id);
+        if !extend_both(&mut self.inserted, units, &mut self.runs, &[run]) {
+            return None;
+        }
+        self.note_short::<N>(handle, chain, (id, start), 0, false);
+        let first = if chain == Chain::Body { handle } else { Handle::new(start) };
+        Some(Inserted { first, base: start, units: to_u32(N) })
+    }
+
+    /// Notes a short edit in the words.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "an edit takes half as many instructions where it is made")]
+    fn note_short<const N: usize>(
+        &mut self,
+        handle: Handle,
+        chain: Chain,
+        (id, start): (u32, u32),
+        branch: u64,
+        labeled: bool,
+    ) {
+        let (index, bit) = (handle.at() / WORD, handle.at() % WORD);
+        let replaces = chain == Chain::Body;
+        self.aux.extend::<N>();
+        // They begin a word, or reach into the next.
+        if (start as usize).wrapping_sub(1) % WORD + N >= WORD {
+            self.append_words(start, N, Marks { branch, ..Marks::default() }, id);
+        } else if branch != 0 {
+            self.words[start as usize / WORD].branch |= branch << (start as usize % WORD);
+        }
+        self.live += to_u32(N) - u32::from(replaces);
+        let word = &mut self.words[index];
+        if self.window.block == 0 {
+            self.window.units &= (!1) << bit;
+            word.edit_in_order(bit, replaces && !labeled);
+        } else {
+            self.window.units &= !(1 << bit);
+            word.edited |= 1 << bit;
+            self.blocks[self.window.block as usize - 1][bit] = Slot::Lone(RunId::new(id)).pack();
+        }
+        self.touch(handle);
     }
 
     /// What is too much code to stand wherever an edit is made.
@@ -240,6 +309,10 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         chain: Chain,
     ) -> Result<Inserted, Error> {
         let inserted = match patch.units.len() {
+            1 => self.insert_short::<1>(handle, patch, chain),
+            2 => self.insert_short::<2>(handle, patch, chain),
+            3 => self.insert_short::<3>(handle, patch, chain),
+            4 => self.insert_short::<4>(handle, patch, chain),
             5 => self.insert_short::<5>(handle, patch, chain),
             6 => self.insert_short::<6>(handle, patch, chain),
             7 => self.insert_short::<7>(handle, patch, chain),
@@ -253,8 +326,8 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     }
 
     /// The usual edit, in a fifth of the instructions of [`insert_any`](Self::insert_any), which does the same for
-    /// all others: a few instructions of one unit, in the place of or around another one of one unit, which was not
-    /// edited before; no labels; and room for all of it.
+    /// all others: a few instructions of one unit, in the place of or around another one, which was not
+    /// edited before; no label but one at the end; and room for all of it.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "an edit takes half as many instructions where it is made")]
     fn insert_short<const N: usize>(
@@ -264,41 +337,31 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         chain: Chain,
     ) -> Option<Inserted> {
         let units = patch.units.first_chunk::<N>()?;
-        let (index, bit) = (handle.at() / WORD, handle.at() % WORD);
-        if index != self.window.word {
-            self.open_window(index);
-        }
-        let open = self.window.units >> bit & 1 != 0 && has_room::<_, N>(&self.inserted);
-        if !open || !has_room::<_, 1>(&self.runs) || !fact_fits::<N>(patch.fact) {
+        let bit = handle.at() % WORD;
+        let single = self.window.units >> bit & 1 != 0;
+        if !(single || self.is_open_and_wide(handle)) || !fact_fits::<N>(patch.fact) {
             return None;
         }
         let (id, start) = (to_u32(self.runs.len()), self.fresh());
         let plain = patch.branches.is_empty() && I::is_plain(units);
         let (branch, labeled) = if plain { (0, false) } else { self.branches_of_short(start, patch)? };
-        if branch != 0 || start as usize % WORD + N > WORD || start.is_multiple_of(to_u32(WORD)) {
-            self.append_words(start, N, Marks { branch, ..Marks::default() }, id);
-        }
-        let replaces = chain == Chain::Body;
-        self.live += to_u32(N) - u32::from(replaces);
-        let word = &mut self.words[index];
-        if self.window.block == 0 {
-            self.window.units &= (!1) << bit;
-            word.edit_in_order(bit, replaces && !labeled);
-        } else {
-            self.window.units &= !(1 << bit);
-            word.edited |= 1 << bit;
-            self.blocks[self.window.block as usize - 1][bit] = Slot::Lone(RunId::new(id)).pack();
-        }
-        extend_short(&mut self.inserted, units);
-        self.aux.extend::<N>();
-        let mut run = Run::new(start, start + to_u32(N), handle, chain, RunId::new(id));
+        let mut run = Run::new(start, start + to_u32(N), handle, chain, id);
         if labeled {
-            self.push_label(id);
             run.end += 1;
             run.label();
         }
-        extend_short(&mut self.runs, &[run]);
-        self.touch(handle);
+        if !extend_both(&mut self.inserted, units, &mut self.runs, &[run]) {
+            self.targets.truncate(self.targets.len() - branch.count_ones() as usize);
+            return None;
+        }
+        self.note_short::<N>(handle, chain, (id, start), branch, labeled);
+        if labeled {
+            self.push_label(id);
+        }
+        let replaces = chain == Chain::Body;
+        if replaces && !single {
+            self.live -= to_u32(self.len_at(handle)) - 1;
+        }
         let first = if replaces { handle } else { Handle::new(start) };
         let inserted = Inserted { first, base: start, units: to_u32(N) };
         if patch.fact != Fact::Keep {
@@ -308,7 +371,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     }
 
     /// Goes to a word to edit. If it cannot remain edited in order, it gets a block.
-    #[cold]
+    #[inline(never)]
     fn open_window(&mut self, index: usize) {
         self.window = Window::CLOSED;
         let id = to_u32(self.runs.len());
@@ -330,6 +393,18 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             units &= self.names_in(index);
         }
         self.window = Window { word: index, units, block: self.words[index].block };
+    }
+
+    /// Whether this is an original instruction in the word of the window, and could be in the window but for
+    /// the number of its units.
+    fn is_open_and_wide(&self, handle: Handle) -> bool {
+        let (index, bit) = (handle.at() / WORD, handle.at() % WORD);
+        if index != self.window.word || handle.index() >= self.base {
+            return false;
+        }
+        let word = &self.words[index];
+        let next = if word.block == 0 { word.next_in_order(to_u32(self.runs.len())) } else { !0 };
+        (word.plain() & next) >> bit & 1 != 0
     }
 
     /// Gives a word a block for its slots.
@@ -374,16 +449,15 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         let (noted, end) = (self.targets.len(), Handle::new(start + to_u32(patch.units.len())));
         let mut listed = patch.branches;
         let (mut branches, mut labeled) = (0, false);
-        for unit in 0..patch.units.len() {
-            if I::is_plain(&patch.units[unit..=unit]) {
-                continue;
-            }
+        for (bit, unit) in patch.units.iter().enumerate() {
+            branches |= u64::from(!I::is_plain(from_ref(unit))) << bit;
+        }
+        for unit in ones(branches, 0) {
             let target = self.target_in_short(start, patch, unit, &mut listed);
             if target.is_none() || self.reserve_targets().is_err() {
                 self.targets.truncate(noted);
                 return None;
             }
-            branches |= 1 << unit;
             labeled |= target == Some(end);
             self.targets.push(target);
         }
@@ -709,7 +783,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     #[inline]
     fn push_run(&mut self, start: u32, end: u32, anchor: Handle, chain: Chain) -> RunId {
         let id = RunId::new(to_u32(self.runs.len()));
-        self.runs.push(Run::new(start, end, anchor, chain, id));
+        self.runs.push(Run::new(start, end, anchor, chain, id.0.index()));
         id
     }
 

@@ -37,6 +37,18 @@ pub trait Isa: Sized {
     /// Stores a displacement, which lies in [`range`](Isa::range), into field `field`.
     fn write(insn: &mut [Self::Unit], field: usize, displacement: i64);
 
+    /// [`write`](Isa::write)s a displacement if it lies in [`range`](Isa::range), and says whether it does.
+    ///
+    /// An instruction set overrides it to find out what the field is once for both.
+    #[inline]
+    fn write_in_range(insn: &mut [Self::Unit], field: usize, displacement: i64) -> bool {
+        let fits = Self::range(insn, field).contains(&displacement);
+        if fits {
+            Self::write(insn, field, displacement);
+        }
+        fits
+    }
+
     /// Whether a branch by field `field` enters its target as control from above does: it runs what
     /// [`prepend_fallthrough`](super::List::prepend_fallthrough) put before it, as a call runs the prologue of
     /// a function, which jumps to its first instruction do not.

@@ -74,7 +74,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                 if bodies >> bit & 1 != 0 {
                     at = self.weave_bodies(word, here, (bodies >> bit).trailing_ones() as usize);
                 } else if word.edited >> bit & 1 != 0 {
-                    at = here + self.weave(here);
+                    at = here + self.weave(word, here);
                 } else {
                     let dead = (touched & !word.edited) >> bit;
                     at = units.min(here + dead.trailing_ones() as usize);
@@ -146,16 +146,17 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
 
     /// One original instruction that was edited, and all that stands around it. Returns its length.
     #[inline]
-    fn weave(&mut self, at: usize) -> usize {
+    fn weave(&mut self, word: &Word, at: usize) -> usize {
         let (list, anchor) = (self.list, Handle::new(to_u32(at)));
-        match list.slot(anchor) {
+        match list.slot_in(word, at % WORD) {
             Slot::Lone(id) => self.weave_lone(anchor, list.run(id)),
             Slot::Site(_) => self.weave_site(anchor),
         }
-        let len = list.len_at(anchor);
-        if len > 1 {
-            self.label_inner_units(anchor, len);
+        if word.is_single(at % WORD) {
+            return 1;
         }
+        let len = list.len_at(anchor);
+        self.label_inner_units(anchor, len);
         len
     }
 
@@ -443,17 +444,29 @@ const LANES: usize = 8;
 /// Makes `len` labels from `at` on `new` and what follows. May write into those behind them.
 #[inline]
 fn number(labels: &mut [u32], at: usize, len: usize, mut new: u32) {
+    if len <= LANES
+        && let Some(lanes) = labels.get_mut(at..).and_then(|labels| labels.first_chunk_mut())
+    {
+        *lanes = numbered(new);
+        return;
+    }
     let Some(padded) = labels.get_mut(at..at + len.next_multiple_of(LANES)) else {
         return number_exactly(labels, at, len, new);
     };
-    for lanes in padded.as_chunks_mut::<LANES>().0 {
-        let mut lane = 0;
-        *lanes = [(); LANES].map(|()| {
-            lane += 1;
-            new.wrapping_add(lane - 1)
-        });
-        new = new.wrapping_add(lane);
+    for lanes in padded.as_chunks_mut().0 {
+        *lanes = numbered(new);
+        new = new.wrapping_add(to_u32(LANES));
     }
+}
+
+/// A label and those that follow it.
+#[inline]
+fn numbered(new: u32) -> [u32; LANES] {
+    let mut lane = 0;
+    [(); LANES].map(|()| {
+        lane += 1;
+        new.wrapping_add(lane - 1)
+    })
 }
 
 /// As [`number`], and writes no other labels.

@@ -319,7 +319,12 @@ impl<I: Isa, A> List<'_, I, A> {
     /// The slot of an edited instruction.
     #[inline]
     pub(super) fn slot(&self, handle: Handle) -> Slot {
-        let (word, bit) = (&self.words[handle.at() / WORD], handle.at() % WORD);
+        self.slot_in(&self.words[handle.at() / WORD], handle.at() % WORD)
+    }
+
+    /// The slot of the edited instruction at `bit` of a word.
+    #[inline]
+    pub(super) fn slot_in(&self, word: &Word, bit: usize) -> Slot {
         match word.block.checked_sub(1) {
             None => Slot::Lone(RunId::new(word.run_in_order(bit))),
             Some(block) => self.blocks[block as usize][bit].unpack(),

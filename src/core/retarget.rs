@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::handle::to_u32;
 use super::map::{Map, NOWHERE};
-use super::words::{WORD, ones};
+use super::words::{WORD, Word, ones};
 use super::{Error, Handle, Isa, List};
 
 /// A branch that does not reach its target.
@@ -40,24 +40,29 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
 
     /// Branches of original instructions that nothing was done to: each is at its label.
     pub(super) fn original_branches(&mut self) {
-        let (list, map) = (self.list, self.map);
-        for (index, word) in list.words[..list.base as usize / WORD].iter().enumerate() {
+        let list = self.list;
+        let (labels, words) = (&self.map.labels[..], &list.words[..=list.original.len() / WORD]);
+        for (index, word) in words.iter().enumerate() {
             for at in ones(word.branch & !word.touched(), index * WORD) {
-                let (at, from) = (Handle::new(to_u32(at)), map.labels[at]);
-                self.aim(at, from, |insn, field| list.target_of(at, insn, field));
+                // A target out of the program is left to `aim`, as is one in the middle of an instruction.
+                self.aim_quickly(word, at, labels[at], |insn| {
+                    let to = usize::try_from(i64::from(to_u32(at)) + I::base(insn, 0) + I::read(insn, 0)).ok()?;
+                    let word = words.get(to / WORD)?;
+                    (to < list.original.len() && word.inner >> (to % WORD) & 1 == 0).then_some(to)
+                });
             }
         }
     }
 
     /// Inserted branches that nothing was done to.
     pub(super) fn inserted_branches(&mut self) {
-        let (list, map) = (self.list, self.map);
+        let (list, labels) = (self.list, &self.map.labels[..]);
         let first = list.base as usize / WORD;
         for (index, word) in list.words.iter().enumerate().skip(first) {
             for (at, rank) in ones(word.branch, index * WORD).zip(word.branches..) {
-                let from = map.labels[at];
+                let from = labels[at];
                 if word.touched() >> (at % WORD) & 1 == 0 && from != NOWHERE {
-                    self.aim(Handle::new(to_u32(at)), from, |_, field| list.target_by_rank(rank, field));
+                    self.aim_quickly(word, at, from, |_| list.target_by_rank(rank, 0).ok().map(Handle::at));
                 }
             }
         }
@@ -65,9 +70,8 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
 
     /// Branches that were edited but not replaced, with their new positions.
     pub(super) fn edited_branches(&mut self, branches: &[(Handle, u32)]) {
-        let list = self.list;
         for &(at, from) in branches {
-            self.aim(at, from, |insn, field| list.target_of(at, insn, field));
+            self.aim_listed(at, from);
         }
     }
 
@@ -75,6 +79,38 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
     pub(super) fn finish(self) -> Result<(), (u32, Error)> {
         self.overlong.sort_by_key(|branch| branch.from);
         self.fault.map_or(Ok(()), Err)
+    }
+
+    /// As [`aim`](Self::aim) for a branch of `word`, in half of the instructions if it has one unit and field, and leads
+    /// to a place, whose handle index `target_of` finds.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it is to share what is loaded with the loop that it stands in")]
+    fn aim_quickly(
+        &mut self,
+        word: &Word,
+        at: usize,
+        from: u32,
+        target_of: impl Fn(&[I::Unit]) -> Option<usize>,
+    ) {
+        let map = self.map;
+        if word.is_single(at % WORD) && I::MAX_FIELDS == 1 {
+            let insn = core::slice::from_mut(&mut self.units[from as usize]);
+            if let Some(&to) = target_of(insn).and_then(|target| map.labels.get(target))
+                && to < map.new_len
+                && (map.starts.is_empty() || !I::enters(insn, 0))
+                && I::write_in_range(insn, 0, i64::from(to) - i64::from(from) - I::base(insn, 0))
+            {
+                return;
+            }
+        }
+        self.aim_listed(Handle::new(to_u32(at)), from);
+    }
+
+    /// A branch that leads where the list says.
+    #[inline(never)]
+    fn aim_listed(&mut self, at: Handle, from: u32) {
+        let list = self.list;
+        self.aim(at, from, |insn, field| list.target_of(at, insn, field));
     }
 
     /// Makes the branch whose units were at `at` and are at `from` lead to its targets, by field.

@@ -49,10 +49,10 @@ const NEXT_SHIFT: u32 = 4;
 pub(super) const MAX_RUNS: usize = u32::MAX as usize >> NEXT_SHIFT;
 
 impl Run {
-    /// A run in a ring of its own.
+    /// Run `id`, in a ring of its own.
     #[inline]
-    pub(super) fn new(start: u32, end: u32, anchor: Handle, chain: Chain, id: RunId) -> Self {
-        Self { start: Handle::new(start), end, anchor, link: id.0.index() << NEXT_SHIFT | chain as u32 }
+    pub(super) fn new(start: u32, end: u32, anchor: Handle, chain: Chain, id: u32) -> Self {
+        Self { start: Handle::new(start), end, anchor, link: id << NEXT_SHIFT | chain as u32 }
     }
 
     #[inline]

@@ -6,6 +6,7 @@ use bumpalo::Bump;
 use bumpalo::collections::{CollectionAllocErr, Vec};
 
 use super::Marks;
+use super::handle::to_u32;
 
 /// Units of a word.
 pub(super) const WORD: usize = Marks::UNITS;
@@ -62,6 +63,13 @@ impl Word {
     pub(super) const fn edit_in_order(&mut self, bit: usize, is_body: bool) {
         self.edited |= 1 << bit;
         self.bodies |= (is_body as u64) << bit;
+    }
+
+    /// Whether the instruction at `bit` has one unit for sure: not one that ends the word.
+    #[inline]
+    pub(super) fn is_single(&self, bit: usize) -> bool {
+        // Rotated, bit 0 comes to stand for the first unit of the next word, which may be inner.
+        (self.inner | 1).rotate_right(to_u32(bit)) & 2 == 0
     }
 
     /// Instructions that are as they were.
