@@ -3,20 +3,33 @@
 //! The fuzz targets and `cargo test` run the same checks, which panic where the crate and the model
 //! disagree. Nothing here is of use to a program that edits programs.
 
+mod asm;
+#[cfg(feature = "elf")]
+mod btf_ext;
 #[cfg(test)]
 mod by_hand;
 mod case;
 mod edits;
+#[cfg(feature = "elf")]
+mod elf_file;
 mod generate;
 pub mod interp;
 mod mirror;
 mod model;
+#[cfg(feature = "elf")]
+mod object;
 mod program;
 mod raw;
+mod side_tables;
 mod toy;
 
+pub use asm::check_asm;
+#[cfg(feature = "elf")]
+pub use btf_ext::{BtfExtCase, check_btf_ext};
 pub use case::TestCase;
 pub use edits::check;
 pub use generate::Generated;
+#[cfg(feature = "elf")]
+pub use object::check_object;
 pub use program::{ProgramCase, check_program};
 pub use toy::Toy;
