@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds all targets by the script of ClusterFuzzLite, and gives each its corpus and a fixed number of executions.
 # Without a nightly toolchain they run without the address sanitizer.
-# usage: [RUNS=n] fuzz/smoke.sh [TARGET...]
+# usage: [RUNS=n] [SANITIZER=none] fuzz/smoke.sh [TARGET...]
 set -euo pipefail
 cd "$(dirname "$0")"
 runs=${RUNS:-3000}
@@ -10,7 +10,7 @@ if ! command -v cargo-fuzz >/dev/null && ! cargo install -q cargo-fuzz --locked;
 	echo "skipped: there is no cargo-fuzz, and it could not be installed"
 	exit
 fi
-export SANITIZER=address
+export SANITIZER=${SANITIZER:-address}
 if rustup toolchain list 2>/dev/null | grep -q ^nightly; then
 	export RUSTUP_TOOLCHAIN=nightly
 else

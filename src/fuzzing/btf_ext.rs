@@ -66,7 +66,8 @@ struct Record {
 /// The lengths of records as they first were.
 const RECORD: [usize; 3] = [8, 16, 16];
 const NAMES: [&str; 2] = [".text", "xdp"];
-const NOP: Insn = Insn::ja(0);
+/// Not a jump over nothing: at the end of the program that would have no place to go.
+const NOP: Insn = Insn::mov64_imm(9, 0);
 
 impl<'a> Arbitrary<'a> for BtfExtCase {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
