@@ -325,3 +325,39 @@ fn found(code: &CodeSection, expected: &[Vec<(u32, [u32; 3])>; 3]) -> [Vec<(u32,
     let core = code.core_relos().map(|record| (record.slot, [record.type_id, record.access, record.kind]));
     [funcs.collect(), lines.collect(), core.collect()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_record_in_code_that_goes_from_the_end_goes_too() {
+        let record = |at| Record { at, fields: [0; 3] };
+        let insns = vec![Insn::mov64_imm(0, 0), Insn::exit(), Insn::mov64_imm(1, 0)];
+        let code = Code { insns, records: [vec![record(0), record(2)], Vec::new(), Vec::new()] };
+        let other = Code { insns: vec![Insn::exit()], records: Default::default() };
+        let case = BtfExtCase {
+            endian: Endian::Little,
+            types: Vec::new(),
+            strings: Vec::new(),
+            code: [code, other],
+            longer: [0; 3],
+            header: Header::Usual,
+            order: [0, 1, 2],
+            relocated: false,
+            damage: Vec::new(),
+            appended: Vec::new(),
+        };
+        let file = case.file();
+        let mut object = Object::parse(&file).unwrap();
+        let arena = Arena::new();
+        let mut list = List::<Bpf>::new(&arena, &case.code[0].insns).unwrap();
+        list.delete(Handle::new(2)).unwrap();
+        let out = list.linearize().unwrap();
+        object.replace_code(0, out.units, &out.map).unwrap();
+        let written = object.write().unwrap();
+        let again = Object::parse(&written).unwrap();
+        let slots: Vec<u32> = again.code()[0].func_info().map(|record| record.slot).collect();
+        assert_eq!(slots, [0]);
+    }
+}

@@ -9,6 +9,8 @@ mod btf_ext;
 #[cfg(test)]
 mod by_hand;
 mod case;
+#[cfg(feature = "elf")]
+mod damage;
 mod edits;
 #[cfg(feature = "elf")]
 mod elf_file;
@@ -27,9 +29,11 @@ pub use asm::check_asm;
 #[cfg(feature = "elf")]
 pub use btf_ext::{BtfExtCase, check_btf_ext};
 pub use case::TestCase;
+#[cfg(feature = "elf")]
+pub use damage::damage_object;
 pub use edits::check;
 pub use generate::Generated;
 #[cfg(feature = "elf")]
-pub use object::check_object;
+pub use object::{check_object, memory_limit};
 pub use program::{ProgramCase, check_program};
 pub use toy::Toy;

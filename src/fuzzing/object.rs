@@ -12,6 +12,15 @@ const MOST_PLACES: u32 = 64;
 /// The byte of the header, one that says nothing, which has the passes: 0 is all.
 const PASSES: usize = 9;
 
+/// The most memory that [`check_object`] may take for an object, in bytes.
+///
+/// A few bytes of headers may ask for padding of their own length many times over, and blinding makes several
+/// instructions of one.
+#[must_use]
+pub fn memory_limit(data: &[u8]) -> usize {
+    (8 << 20) + 256 * data.len()
+}
+
 /// Reads, checks, disassembles, patches and writes an object.
 ///
 /// # Panics

@@ -34,7 +34,7 @@ fn random_slots_have_texts_and_random_texts_have_places() {
 #[cfg(feature = "elf")]
 mod objects {
     use arbitrary::{Arbitrary, Unstructured};
-    use relinear::fuzzing::{BtfExtCase, check_btf_ext, check_object};
+    use relinear::fuzzing::{BtfExtCase, check_btf_ext, check_object, damage_object};
 
     use super::corpus;
     use crate::random::Rng;
@@ -64,10 +64,7 @@ mod objects {
         for data in corpus("object").filter(|data| data.len() < 4096) {
             for _ in 0..20 {
                 let mut damaged = data.clone();
-                for _ in 0..=rng.below(3) {
-                    let at = rng.below(damaged.len());
-                    damaged[at] ^= 1 << rng.below(8);
-                }
+                damage_object(&mut damaged, u32::try_from(rng.next() >> 32).unwrap());
                 check_object(&damaged);
             }
         }
