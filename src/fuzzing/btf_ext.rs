@@ -287,6 +287,12 @@ pub fn check_btf_ext(case: &BtfExtCase) {
         assert!(edited.is_err(), "a field that is not known");
         return compare(case, &object, &[]);
     }
+    // A jump over a no-op has another displacement then, and CO-RE has nothing to do with jumps.
+    let core = &case.code[0].records[2];
+    if case.has_core() && core.iter().any(|record| insns[usize::from(record.at)].is_jump()) && edited.is_err()
+    {
+        return compare(case, &object, &[]);
+    }
     edited.expect("nothing stands in the way");
     compare(case, &object, &after);
     let written = object.write().expect("nothing stands in the way");
