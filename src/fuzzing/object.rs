@@ -101,3 +101,42 @@ impl Write for Nowhere {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+
+    use super::*;
+    use crate::bpf::{Endian, Insn, encode};
+    use crate::elf::ElfError;
+    use crate::fuzzing::elf_file::{EXECUTABLE, PROGBITS, REL, STRTAB, SYMTAB, Section, file};
+
+    fn section(name: &'static str, kind: u32, data: Vec<u8>) -> Section {
+        Section { name, kind, data, ..Section::default() }
+    }
+
+    #[test]
+    fn code_for_a_table_of_names_is_refused() {
+        let code = encode(&[Insn::mov64_imm(0, 0), Insn::exit()], Endian::Little);
+        let code = Section { flags: EXECUTABLE, ..section(".text", PROGBITS, code) };
+        let mut data = file(Endian::Little, vec![code]);
+        check_object(&data);
+        assert_eq!(Object::parse(&data).unwrap().code().len(), 1);
+        data[62] = 1;
+        let reason = "a table of names is no string table";
+        assert_eq!(Object::parse(&data).unwrap_err(), ElfError::Header { reason });
+    }
+
+    #[test]
+    fn relocations_of_a_table_of_names_are_refused() {
+        let symbols = Section { link: 1, info: 1, entsize: 24, ..section(".symtab", SYMTAB, vec![0; 24]) };
+        let of = |info| {
+            let relocs = Section { link: 2, info, entsize: 16, ..section(".rel", REL, vec![0; 16]) };
+            let names = section(".strtab", STRTAB, vec![0; 8]);
+            file(Endian::Little, vec![names, symbols.clone(), relocs, section(".data", PROGBITS, vec![0; 8])])
+        };
+        check_object(&of(4));
+        assert!(Object::parse(&of(4)).is_ok());
+        assert!(matches!(Object::parse(&of(1)), Err(ElfError::Section { .. })));
+    }
+}
