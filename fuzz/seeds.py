@@ -1,13 +1,21 @@
 #!/usr/bin/env python3
-"""Makes seeds for the target `program` of the objects in tests/data: each program with the functions it may call.
+"""Makes seeds for a fuzz target of what is in tests/.
 
-usage: fuzz/seeds.py DIRECTORY
+- asm: texts and slots that llvm-objdump agrees with, and the code of the objects in tests/data;
+- object: those objects, without what is for debuggers only;
+- program: each program in them, with the functions it may call.
+
+The other targets make things up, and need no seeds. `fuzz/seeds.sh` makes those of all targets.
+
+usage: fuzz/seeds.py TARGET DIRECTORY
 """
 
 import hashlib
 import pathlib
 import struct
+import subprocess
 import sys
+import tempfile
 
 EXECUTABLE, PROGBITS, SYMTAB, REL = 4, 1, 2, 9
 R_BPF_64_64, R_BPF_64_32 = 1, 10
@@ -75,20 +83,61 @@ def link(parts, code, all_sections, symbols):
     return bytes(slots)
 
 
-def main():
-    target = pathlib.Path(sys.argv[1])
-    target.mkdir(parents=True, exist_ok=True)
-    data = pathlib.Path(__file__).parent.parent / "tests" / "data"
-    for path in sorted(data.glob("*.o")):
-        content = path.read_bytes()
-        if content[5] != 1:  # not little-endian
+TESTS = pathlib.Path(__file__).parent.parent / "tests"
+LITTLE, BIG = 1, 2
+# Longer seeds slow a fuzzer down.
+MOST = 16384
+
+
+def objects():
+    """The objects in tests/data, with their names."""
+    for path in sorted(TESTS.glob("data/**/*.o")):
+        yield path, path.read_bytes()
+
+
+def program_seeds():
+    for _, data in objects():
+        if data[5] != LITTLE:
             continue
-        for slots in programs(content):
-            if len(slots) > 8 * 512:
-                continue
-            for header in HEADERS:
-                seed = header + MACHINE + slots
-                (target / hashlib.sha1(seed).hexdigest()).write_bytes(seed)
+        for slots in programs(data):
+            if len(slots) <= 8 * 512:
+                for header in HEADERS:
+                    yield header + MACHINE + slots
+
+
+def asm_seeds():
+    texts, slots = [], []
+    for line in (TESTS / "all" / "llvm.txt").read_text().splitlines():
+        if not line.startswith("#"):
+            code, text = line.split("\t")
+            texts.append(text)
+            slots.append(bytes.fromhex(code))
+    for at in range(0, len(texts), 8):
+        yield "\n".join(texts[at : at + 8]).encode()
+        yield b"".join(slots[at : at + 8])
+    yield b"a: r0 = 1 ; one\nif r0 == 5 goto a // two\ngotol b\ncall a\nr1 = subprog[b] ll\nmay_goto a\nb: exit\n"
+    for _, data in objects():
+        if data[5] == LITTLE:
+            for kind, flags, _, _, content in sections(data):
+                if kind == PROGBITS and flags & EXECUTABLE:
+                    yield content[:512]
+
+
+def object_seeds():
+    for path, _ in objects():
+        with tempfile.NamedTemporaryFile() as out:
+            subprocess.run(["llvm-objcopy-16", "--strip-debug", path, out.name], check=True)
+            data = pathlib.Path(out.name).read_bytes()
+            if len(data) <= MOST:
+                yield data
+
+
+def main():
+    seeds = {"asm": asm_seeds, "object": object_seeds, "program": program_seeds}[sys.argv[1]]
+    target = pathlib.Path(sys.argv[2])
+    target.mkdir(parents=True, exist_ok=True)
+    for seed in seeds():
+        (target / hashlib.sha1(seed).hexdigest()).write_bytes(seed)
 
 
 main()

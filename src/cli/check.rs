@@ -2,12 +2,11 @@
 
 use std::io::{self, Write};
 
-use relinear::elf::Object;
+use relinear::elf::{Finding, Object};
 use serde::Serialize;
 
 use super::args::CheckArgs;
 use super::failure::Failure;
-use super::findings::{self, Finding};
 use super::input;
 #[cfg(feature = "kernel")]
 use super::kernel;
@@ -28,8 +27,12 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         insns += code.insns(0..len).count();
     }
     let findings = match &object {
-        Ok(object) => findings::find(object),
-        Err(error) => vec![Finding { place: None, message: error.to_string() }],
+        Ok(object) => {
+            let shown =
+                |found: Finding| FindingJson::new(Some(object.place(found.code, found.slot)), found.message);
+            object.check().into_iter().map(shown).collect()
+        }
+        Err(error) => vec![FindingJson::new(None, error.to_string())],
     };
     #[cfg(feature = "kernel")]
     let kernel = match &object {
@@ -40,7 +43,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         file: &input.name,
         functions,
         insns,
-        findings: findings.into_iter().map(|found| FindingJson::new(found.place, found.message)).collect(),
+        findings,
         #[cfg(feature = "kernel")]
         kernel,
     };

@@ -4,7 +4,6 @@ mod args;
 mod check;
 mod dis;
 mod failure;
-mod findings;
 mod input;
 #[cfg(feature = "kernel")]
 mod kernel;

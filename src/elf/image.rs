@@ -64,6 +64,8 @@ pub(crate) enum Content<'d> {
     },
     /// Rebuilt when the object is written.
     Symbols,
+    /// Rebuilt when the object is written: nothing else may be made of it.
+    Names,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -178,10 +180,15 @@ impl<'d> Image<'d> {
             });
         }
         if let Some(raw) = symbol_table {
-            let strings = header.raw_section(raw.link as usize)?;
+            let strings = header.strings(raw.link as usize)?;
             let strings = file.slice(strings.offset, strings.size).unwrap_or_default();
             image.symbol_names = raw.link as usize;
             image.symbols = read_symbols(file, raw, strings, header.sections, &mut budget)?;
+        }
+        for names in [image.section_names, image.symbol_names].into_iter().filter(|&names| names != 0) {
+            if let Some(section) = image.sections.get_mut(names) {
+                section.content = Content::Names;
+            }
         }
         image.check_links()?;
         Ok(image)
@@ -297,8 +304,14 @@ impl<'d> Header<'d> {
         raw().ok_or(ElfError::Header { reason: "a section link leads nowhere" })
     }
 
+    /// A table of names.
+    fn strings(&self, index: usize) -> Result<RawSection, ElfError> {
+        let raw = self.raw_section(index).ok().filter(|raw| raw.kind == elf::SHT_STRTAB.0);
+        raw.ok_or(ElfError::Header { reason: "a table of names is no string table" })
+    }
+
     fn section_names(&self) -> Result<Bytes<'d>, ElfError> {
-        let raw = self.raw_section(self.names)?;
+        let raw = self.strings(self.names)?;
         let data = self.file.slice(raw.offset, raw.size).ok_or(BAD_SECTION_NAME)?;
         Ok(Bytes::new(data, self.file.endian))
     }

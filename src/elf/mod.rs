@@ -29,6 +29,7 @@
 mod btf;
 mod btf_ext;
 mod bytes;
+mod check;
 mod code;
 mod ctx;
 mod edit;
@@ -48,6 +49,7 @@ mod tally;
 mod write;
 
 pub use btf::{Btf, Member};
+pub use check::Finding;
 pub use code::{
     Binding, CodeSection, CoreRelo, FuncInfo, Function, LineInfo, R_BPF_64_32, R_BPF_64_64, R_BPF_64_ABS32,
     R_BPF_64_ABS64, R_BPF_64_NODYLD32, Relocation,

@@ -299,9 +299,11 @@ impl NewCode {
     fn new(moved: &Move<'_>) -> Result<Self, ElfError> {
         let code = moved.code;
         let slots = |kind| code.records(kind).slots(code.endian).enumerate();
+        // What is behind all that is left of a function is of no function, or of the next one.
         let func: Vec<_> = slots(Kind::Func)
-            .filter(|&(_, slot)| !moved.is_gone_at(slot))
-            .map(|(index, slot)| (index, moved.new_of(slot)))
+            .map(|(index, slot)| (index, moved.new_of(slot), moved.end_at(slot)))
+            .filter(|&(_, new, end)| new < end)
+            .map(|(index, new, _)| (index, new))
             .collect();
         let line = surviving_lines(code.records(Kind::Line).slots(code.endian), moved);
         let mut adapted = Vec::new();

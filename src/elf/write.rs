@@ -50,8 +50,7 @@ pub(crate) fn write(image: &Image<'_>) -> Result<Vec<u8>, ElfError> {
         out.sh_addralign = section.align.max(1);
         out.sh_entsize = section.entsize;
         out.data = match &section.content {
-            _ if index == image.symbol_names => SectionData::String,
-            _ if index == image.section_names => SectionData::SectionString,
+            Content::Names if index == image.symbol_names => SectionData::String,
             content => section_data(content, symbol_id),
         };
     }
@@ -89,6 +88,7 @@ fn section_data<'a>(
         Content::Data(data) => SectionData::Data(data.as_ref().into()),
         Content::Zero(size) => SectionData::UninitializedData(*size),
         Content::Symbols => SectionData::Symbol,
+        Content::Names => SectionData::SectionString,
         Content::Relocs { relocs, .. } => SectionData::Relocation(
             relocs
                 .iter()

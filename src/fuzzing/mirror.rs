@@ -2,8 +2,8 @@
 
 use std::vec::Vec;
 
-use super::Toy;
 use super::model::{Fault, FaultKind, Id, Kind, Model, Output, Patch, Refusal, Target, To};
+use super::{Toy, side_tables};
 use crate::{Branch, Error, Handle, Inserted, Isa, Linear, List, Patch as ListPatch, Target as ListTarget};
 
 /// A model, and what the list calls its instructions.
@@ -207,6 +207,7 @@ impl Mirror {
         for (&handle, &new) in self.names.iter().zip(&expected.landing) {
             assert_eq!(map.new_of_handle(handle), Some(new), "where a branch to {handle} lands");
         }
+        side_tables::compare(expected, out);
     }
 }
 

@@ -25,6 +25,8 @@ mod facts;
 #[cfg(feature = "bpf")]
 mod fixups;
 #[cfg(feature = "fuzzing")]
+mod fuzzed;
+#[cfg(feature = "fuzzing")]
 mod interp;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod kernel;

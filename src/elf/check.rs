@@ -1,32 +1,51 @@
-//! [`find`]: all that is wrong with an object that could be read.
+//! [`Object::check`]: all that is wrong with an object that could be read.
 
-use relinear::bpf::opcode::{FRAME_POINTER, LD_NUMBER, LDX, ST, STX};
-use relinear::bpf::{Cfg, CfgError, Insn, InsnError, Program, check_insn};
-use relinear::elf::{CodeSection, Object, Place, R_BPF_64_32, Referent};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::code::{CodeSection, R_BPF_64_32};
+use super::object::{Object, Referent};
+use crate::bpf::opcode::{FRAME_POINTER, LD_NUMBER, LDX, ST, STX};
+use crate::bpf::{Cfg, CfgError, Insn, InsnError, Program, check_insn};
 
 /// Something that is wrong, and where.
-#[derive(Debug)]
-pub(super) struct Finding {
-    pub(super) place: Option<Place>,
-    pub(super) message: String,
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Finding {
+    /// Which of [`Object::code`].
+    pub code: usize,
+    /// Where in it, in slots. [`Object::place`] says it in words.
+    pub slot: u32,
+    /// What is wrong.
+    pub message: String,
 }
 
 /// How many findings about control flow one section gets: each one costs a walk through it.
 const MAX_FLOW: usize = 32;
+/// The most characters of a name in a message: many messages may have the same long name.
+const MAX_NAME: usize = 64;
 
-/// Finds all that is wrong with an object.
-pub(super) fn find(object: &Object<'_>) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (code, section) in object.code().iter().enumerate() {
-        let mut search = Search { object, code, section, findings: &mut findings };
-        search.check_code();
-        search.check_functions();
-        search.check_relocations();
-        search.check_func_info();
-        search.check_line_info();
-        search.check_core();
+impl Object<'_> {
+    /// Finds what libbpf or the kernel would refuse without a look at what the code does: encodings, jumps and calls,
+    /// relocations to code, and records of `.BTF.ext`.
+    ///
+    /// O(size of the object), but for a walk through the section for each of the first findings about its
+    /// control flow.
+    #[must_use]
+    pub fn check(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (code, section) in self.code().iter().enumerate() {
+            let mut search = Search { object: self, code, section, findings: &mut findings };
+            search.check_code();
+            search.check_functions();
+            search.check_relocations();
+            search.check_func_info();
+            search.check_line_info();
+            search.check_core();
+        }
+        findings
     }
-    findings
 }
 
 /// The search in one code section.
@@ -39,8 +58,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn add(&mut self, slot: u32, message: impl Into<String>) {
-        let place = Some(self.object.place(self.code, slot));
-        self.findings.push(Finding { place, message: message.into() });
+        self.findings.push(Finding { code: self.code, slot, message: message.into() });
     }
 
     /// Encodings, jumps and calls, ends of functions.
@@ -93,7 +111,7 @@ impl Search<'_> {
             let target = &self.object.code()[code];
             if target.program().subprogs.binary_search(&slot).is_err() {
                 let what = if relocation.kind == R_BPF_64_32 { "calls" } else { "takes the address of" };
-                let name = target.name();
+                let name: String = target.name().chars().take(MAX_NAME).collect();
                 self.add(
                     relocation.slot,
                     format!(
