@@ -72,10 +72,11 @@
 //! # What it costs
 //!
 //! An edit costs its own units, amortized. Linearization costs the units of the output, whatever the
-//! number of edits. The list borrows the program, and needs beside it a few bits for each unit,
-//! 16 bytes for each edit, 4 to 64 bytes for each edited instruction, and the inserted units. The
-//! [`Map`] that a linearization gives costs 4 bytes for each original and inserted unit. A program has
-//! less than 2^32 units, inserted ones included, and at most 2^30 edits.
+//! number of edits. The list borrows the program, and needs beside it a byte for each unit, the inserted
+//! units, 16 bytes for each edit, and 4 bytes more for each unit of a word of 64 where edits do not come in
+//! the order of the program, or several to one instruction. The [`Map`] that a linearization gives costs 4 bytes
+//! for each original and inserted unit. A program has less than 2^32 units, inserted ones included, and takes at
+//! most 2^28 edits.
 //!
 //! # When to use something else
 //!
@@ -94,7 +95,7 @@
 //! - `elf` (feature `elf`): objects that clang made, with symbols, relocations, BTF and `.BTF.ext`.
 //! - the command `relinear` (feature `cli`; loading into the running kernel: feature `kernel`).
 //!
-//! Without default features the crate is `no_std` with `alloc`, and depends on `bumpalo` and `bitvec` alone.
+//! Without default features the crate is `no_std` with `alloc`, and depends on `bumpalo` alone.
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -7,10 +7,16 @@
 mod by_hand;
 mod case;
 mod edits;
+mod generate;
+pub mod interp;
 mod mirror;
 mod model;
+mod program;
+mod raw;
 mod toy;
 
 pub use case::TestCase;
 pub use edits::check;
+pub use generate::Generated;
+pub use program::{ProgramCase, check_program};
 pub use toy::Toy;

@@ -121,6 +121,11 @@ pub(crate) fn own(fd: i32) -> OwnedFd {
 }
 
 impl Loaded {
+    /// The program behind a descriptor, which was loaded in another way.
+    pub(crate) fn of(fd: OwnedFd) -> Self {
+        Self { fd, log: String::new() }
+    }
+
     /// What the program returns for a packet of so many bytes.
     pub(crate) fn run(&self, packet: usize) -> io::Result<u32> {
         let packet = vec![0_u8; packet];

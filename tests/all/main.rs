@@ -8,6 +8,8 @@ mod btf;
 mod cfg;
 #[cfg(all(feature = "cli", unix))]
 mod cli;
+#[cfg(feature = "bpf")]
+mod ctx;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod differential;
 #[cfg(feature = "bpf")]
@@ -24,6 +26,8 @@ mod facts;
 mod faults;
 #[cfg(feature = "bpf")]
 mod fixups;
+#[cfg(feature = "fuzzing")]
+mod interp;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod kernel;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
@@ -32,6 +36,8 @@ mod liveness;
 mod objects;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod passes;
+#[cfg(feature = "fuzzing")]
+mod programs;
 #[cfg(feature = "bpf")]
 mod random;
 #[cfg(feature = "bpf")]

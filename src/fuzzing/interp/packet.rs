@@ -1,0 +1,28 @@
+//! Packet access of old (RFC 9669, section 5.5; what it does is in the kernel's `bpf_gen_ld_abs`).
+
+use super::fault::Reason;
+use super::memory::{CONTEXT, PACKET, len_of};
+use super::run::{Flow, Run};
+use crate::bpf::Insn;
+use crate::bpf::opcode::IND;
+
+impl Run<'_> {
+    /// Loads from the packet, in network byte order, into `r0`; past its end, leaves the function with 0.
+    pub(super) fn load_packet(&mut self, insn: Insn) -> Result<Flow, Reason> {
+        let context = self.read(6)?;
+        if context != CONTEXT {
+            return Err(Reason::Context(context));
+        }
+        let base = if insn.mode() == IND { self.read(insn.src())? } else { 0 };
+        // The sum is of 32 bits, and negative offsets are beyond the packet too.
+        let offset = base.wrapping_add(i64::from(insn.imm).cast_unsigned()) & u64::from(u32::MAX);
+        let end = offset + len_of(insn.size()) as u64;
+        // It may have been written since.
+        let bytes = (offset..end).map(|at| self.memory.load(PACKET + at, 1));
+        let is_inside = end <= self.machine.packet.len() as u64;
+        let value = is_inside.then(|| bytes.flatten().fold(0, |value, byte| value << 8 | byte));
+        self.scratch_caller_saved();
+        self.write(0, value.unwrap_or(0))?;
+        if value.is_some() { Ok(Flow::Next) } else { self.exit() }
+    }
+}

@@ -1,0 +1,43 @@
+//! Passes over random programs, which the interpreter of `relinear::fuzzing` runs before and after.
+
+use std::fs;
+
+use arbitrary::{Arbitrary, Unstructured};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use relinear::fuzzing::{ProgramCase, check_program};
+
+fn check_bytes(bytes: &[u8]) {
+    check_program(&ProgramCase::arbitrary(&mut Unstructured::new(bytes)).expect("no bytes are too few"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn passes_leave_what_generated_programs_do(bytes in vec(any::<u8>(), 100..2500)) {
+        let mut bytes = bytes;
+        bytes[0] &= !1;
+        check_bytes(&bytes);
+    }
+
+    #[test]
+    fn passes_leave_what_programs_of_any_slots_do(bytes in vec(any::<u8>(), 0..600)) {
+        let mut bytes = bytes;
+        if let Some(source) = bytes.first_mut() {
+            *source |= 1;
+        }
+        check_bytes(&bytes);
+    }
+}
+
+#[test]
+fn the_corpus_of_the_fuzzer_passes() {
+    // A packaged crate comes without it.
+    let Ok(corpus) = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/program")) else {
+        return;
+    };
+    for entry in corpus {
+        check_bytes(&fs::read(entry.unwrap().path()).unwrap());
+    }
+}
