@@ -29,7 +29,8 @@ pub(super) enum Command {
     ///
     /// OUT is written whole or not at all: beside it first, then moved into its place. If it is a
     /// symbolic link, the file that the link leads to is replaced. A file that was there keeps its
-    /// permissions. What is no regular file (a pipe, a device) is written to as it is.
+    /// permissions, and is replaced even if they are read-only, as by mv. What is no regular file (a pipe, a
+    /// device) is written to as it is. IN is not replaced if somebody else changes it in the meantime.
     ///
     /// JSON: `file`; `output`; `seed`; `functions`, each with `section`, `function`, `insns_before`, `insns_after`,
     /// `inserted`, `deleted`, `branches_moved`, all counts of instructions; `total`, the same counts

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::failure::{Failure, reason};
+use super::output;
 
 /// The longest input taken, in bytes. Objects are far shorter; endless devices are not.
 const LIMIT: u64 = 1 << 30;
@@ -36,6 +37,10 @@ pub(super) fn read(path: &Path) -> Result<Input, Failure> {
     read.map_err(|error| fail(&reason(&error)))?;
     if bytes.len() as u64 > LIMIT {
         return Err(fail("longer than 1 GiB, so it is no object"));
+    }
+    let now = file.metadata().ok();
+    if metadata.iter().zip(&now).any(|(before, now)| before.is_file() && output::has_changed(before, now)) {
+        return Err(fail("it changed while it was read"));
     }
     Ok(Input { name, bytes, metadata })
 }

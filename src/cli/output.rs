@@ -21,24 +21,30 @@ pub(super) fn is_same_file(path: &Path, metadata: &Metadata) -> bool {
     fs::metadata(path).is_ok_and(|found| looks(&found) == looks(metadata))
 }
 
+/// Whether the file that `before` was of when it was read has been written to since, as far as `now` shows.
+pub(super) fn has_changed(before: &Metadata, now: &Metadata) -> bool {
+    before.len() != now.len() || before.modified().ok() != now.modified().ok()
+}
+
 /// Writes `bytes` to `path`, so that at any moment the file there is the old one or the whole new one.
 ///
 /// A symbolic link stays, and the file that it leads to is replaced. A file that was there keeps its
-/// permissions. What is no regular file (a pipe, a device) is written to as it is.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// permissions. What is no regular file (a pipe, a device) is written to as it is. The file that `input` is of,
+/// which the bytes were made from, is not replaced if somebody else wrote to it in the meantime.
+pub(super) fn write_whole(path: &Path, bytes: &[u8], input: Option<&Metadata>) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(old) if old.is_dir() => Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory")),
-        Ok(old) if old.is_file() => replace(&fs::canonicalize(path)?, bytes, Some(&old)),
+        Ok(old) if old.is_file() => replace(&fs::canonicalize(path)?, bytes, Some(&old), input),
         Ok(_) => File::options().write(true).open(path)?.write_all(bytes),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Err(_) if path.is_symlink() => {
             Err(io::Error::new(io::ErrorKind::NotFound, "it is a symbolic link that leads nowhere"))
         }
-        Err(_) => replace(path, bytes, None),
+        Err(_) => replace(path, bytes, None, input),
     }
 }
 
-fn replace(path: &Path, bytes: &[u8], old: Option<&Metadata>) -> io::Result<()> {
+fn replace(path: &Path, bytes: &[u8], old: Option<&Metadata>, input: Option<&Metadata>) -> io::Result<()> {
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
@@ -49,6 +55,11 @@ fn replace(path: &Path, bytes: &[u8], old: Option<&Metadata>) -> io::Result<()> 
         beside.as_file().set_permissions(old.permissions())?;
     }
     beside.as_file().sync_all()?;
+    if let Some(input) = input.filter(|input| is_same_file(path, input))
+        && fs::metadata(path).is_ok_and(|now| has_changed(input, &now))
+    {
+        return Err(io::Error::other("somebody else changed it in the meantime: it is left as it is"));
+    }
     beside.persist(path)?;
     // The file is in its place. Not every file system can be told to keep the name as well.
     let _ = File::open(dir).and_then(|dir| dir.sync_all());

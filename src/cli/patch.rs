@@ -41,7 +41,7 @@ pub(super) fn run(args: &PatchArgs) -> Result<(), Failure> {
     if to_stdout {
         print::to_stdout(|out| out.write_all(&bytes))?;
     } else {
-        output::write_whole(target, &bytes)
+        output::write_whole(target, &bytes, input.metadata.as_ref())
             .map_err(|error| Failure::Work(format!("{}: {}", target.display(), reason(&error))))?;
     }
     tell(args, &input.name, target, &object, &report, time)

@@ -11,13 +11,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A program of the kind: object with its debug sections, several functions, source lines.
-const PLAIN: &str = "globals.o";
+pub(crate) const PLAIN: &str = "globals.o";
 
-fn data(name: &str) -> PathBuf {
+pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-fn read(path: impl AsRef<Path>) -> Vec<u8> {
+pub(crate) fn read(path: impl AsRef<Path>) -> Vec<u8> {
     fs::read(path.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
 }
 
@@ -31,26 +31,26 @@ fn objects() -> Vec<PathBuf> {
     objects
 }
 
-fn command() -> Command {
+pub(crate) fn command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_relinear"))
 }
 
 /// What came of running the command.
-struct Ran {
-    code: i32,
-    out: Vec<u8>,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: Vec<u8>,
+    pub(crate) err: String,
 }
 
 impl Ran {
-    fn new(output: Output) -> Self {
+    pub(crate) fn new(output: Output) -> Self {
         let err = String::from_utf8(output.stderr).expect("messages are UTF-8");
         assert!(!err.contains("panicked"), "{err}");
         let code = output.status.code().unwrap_or_else(|| panic!("{}: {err}", output.status));
         Self { code, out: output.stdout, err }
     }
 
-    fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.out).expect("text is UTF-8")
     }
 
@@ -61,7 +61,7 @@ impl Ran {
 
     /// It failed with this status, one line that says why, and nothing else.
     #[track_caller]
-    fn fails(&self, code: i32, why: &[&str]) {
+    pub(crate) fn fails(&self, code: i32, why: &[&str]) {
         assert_eq!(self.code, code, "{}{}", self.err, String::from_utf8_lossy(&self.out));
         assert_eq!(self.out, b"");
         assert!(self.err.starts_with("error: "), "{}", self.err);
@@ -74,7 +74,7 @@ impl Ran {
     }
 }
 
-fn run<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Ran {
+pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Ran {
     Ran::new(command().args(args).output().expect("it starts"))
 }
 
@@ -90,14 +90,14 @@ fn run_with_input(args: &[&str], input: &[u8]) -> Ran {
     })
 }
 
-fn patch(input: &Path, output: &Path, more: &[&str]) -> Ran {
+pub(crate) fn patch(input: &Path, output: &Path, more: &[&str]) -> Ran {
     let mut args = vec![Path::new("patch"), input, Path::new("-o"), output];
     args.extend(more.iter().map(Path::new));
     run(args)
 }
 
 /// What lies in a directory, by name.
-fn names(dir: &Path) -> Vec<String> {
+pub(crate) fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).expect("it can be listed");
     let mut names: Vec<String> =
         entries.map(|entry| entry.expect("it can be listed").file_name().to_string_lossy().into()).collect();
@@ -105,7 +105,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-fn tempdir() -> TempDir {
+pub(crate) fn tempdir() -> TempDir {
     tempfile::tempdir().expect("there is room for temporary files")
 }
 

@@ -22,6 +22,8 @@ mod elf;
 mod encoding;
 #[cfg(feature = "elf")]
 mod facts;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod faults;
 #[cfg(feature = "bpf")]
 mod fixups;
 #[cfg(feature = "fuzzing")]
