@@ -102,13 +102,13 @@ fn code(u: &mut Unstructured<'_>) -> Result<Code> {
         }
     }
     insns.extend([Insn::mov64_imm(0, 0), Insn::exit()]);
-    let mut records = [some(u, 6)?, some(u, 8)?, some(u, 4)?];
+    let mut records: [Vec<Record>; 3] = [some(u, 6)?, some(u, 8)?, some(u, 4)?];
     let starts = starts(&insns);
     for table in &mut records {
-        table.iter_mut().for_each(|record: &mut Record| {
+        for record in table.iter_mut() {
             let start = starts[usize::from(record.at) % starts.len()];
             record.at = u8::try_from(start).expect("few slots");
-        });
+        }
         table.sort_by_key(|record| record.at);
         table.dedup_by_key(|record| record.at);
     }
@@ -139,7 +139,9 @@ impl BtfExtCase {
     /// The table of strings: nothing, the names of the sections, what was made up, each with a NUL behind it.
     fn strings(&self) -> Vec<u8> {
         let mut strings = vec![0];
-        NAMES.iter().for_each(|name| strings.extend(name.bytes().chain([0])));
+        for name in NAMES {
+            strings.extend(name.bytes().chain([0]));
+        }
         strings.extend(&self.strings);
         strings.push(0);
         strings
@@ -328,8 +330,8 @@ fn found(code: &CodeSection, expected: &[Vec<(u32, [u32; 3])>; 3]) -> [Vec<(u32,
     let lines = code
         .line_info()
         .map(|record| (record.slot, [record.file_name, record.text, record.line << 10 | record.column]));
-    let core = code.core_relos().map(|record| (record.slot, [record.type_id, record.access, record.kind]));
-    [funcs.collect(), lines.collect(), core.collect()]
+    let relos = code.core_relos().map(|record| (record.slot, [record.type_id, record.access, record.kind]));
+    [funcs.collect(), lines.collect(), relos.collect()]
 }
 
 #[cfg(test)]
