@@ -213,12 +213,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
 
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "an edit takes half as many instructions where it is made")]
-    fn insert(
-        &mut self,
-        handle: Handle,
-        patch: Patch<'_, I::Unit>,
-        chain: Chain,
-    ) -> Result<Inserted, Error> {
+    fn insert(&mut self, handle: Handle, patch: Patch<'_, I::Unit>, chain: Chain) -> Result<Inserted, Error> {
         // Taken apart, and put together again only for those that need it, a patch never gets into memory.
         let Patch { units, branches, fact } = patch;
         if handle.at() / WORD != self.window.word {

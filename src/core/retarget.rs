@@ -46,7 +46,8 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
             for at in ones(word.branch & !word.touched(), index * WORD) {
                 // A target out of the program is left to `aim`, as is one in the middle of an instruction.
                 self.aim_quickly(word, at, labels[at], |insn| {
-                    let to = usize::try_from(i64::from(to_u32(at)) + I::base(insn, 0) + I::read(insn, 0)).ok()?;
+                    let to =
+                        usize::try_from(i64::from(to_u32(at)) + I::base(insn, 0) + I::read(insn, 0)).ok()?;
                     let word = words.get(to / WORD)?;
                     (to < list.original.len() && word.inner >> (to % WORD) & 1 == 0).then_some(to)
                 });
