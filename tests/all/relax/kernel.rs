@@ -1,5 +1,7 @@
 //! The kernel loads programs with relaxed jumps, and they return what they did before they grew.
 
+use std::fmt::Write as _;
+
 use relinear::bpf::{Cpu, Insn, Program, asm};
 use relinear::{Arena, Handle, Relaxed};
 
@@ -170,8 +172,10 @@ double: r9 = 0
     let [v3, v4] = check_program("three subprograms", &program, &growth);
     assert!(v3.detoured >= 3 && v4.lengthened >= 3, "{v3:?} {v4:?}");
     let (grown, _) = grown(&program, &growth, Cpu::V3);
-    for (&start, end) in
-        grown.subprogs.iter().zip(grown.subprogs[1..].iter().chain([&(grown.insns.len() as u32)]))
+    for (&start, end) in grown
+        .subprogs
+        .iter()
+        .zip(grown.subprogs[1..].iter().chain([&u32::try_from(grown.insns.len()).unwrap()]))
     {
         for at in start..*end {
             let insn = grown.insns[at as usize];
@@ -191,18 +195,18 @@ fn many_jumps_with_one_target_and_with_many() {
     let mut text = String::from("r2 = *(u32 *)(r1 + 0)\nr9 = 0\nr0 = 0\n");
     let (mut to_one, mut growth) = (text.clone(), Vec::new());
     for nth in 0..100 {
-        to_one += &format!("r0 += 1\nif r2 == {} goto out\n", nth * 3);
+        write!(to_one, "r0 += 1\nif r2 == {} goto out\n", nth * 3).unwrap();
         growth.push((4 + 2 * nth, 800));
     }
     to_one += "r0 += 1000\nout: exit\n";
     let [v3, _] = check("to one target", &to_one, &growth);
     assert_eq!(v3.trampolines, 2);
     for nth in 0..60 {
-        text += &format!("if r2 == {} goto case{nth}\n", 40 + nth);
+        write!(text, "if r2 == {} goto case{nth}\n", 40 + nth).unwrap();
     }
     text += "r0 = 5\nexit\n";
     for nth in 0..60 {
-        text += &format!("case{nth}: r0 = {}\nexit\n", nth + 100);
+        write!(text, "case{nth}: r0 = {}\nexit\n", nth + 100).unwrap();
     }
     let growth: Vec<_> = (0..60).map(|nth| (3 + 60 + 2 + 2 * nth, 1_500)).collect();
     let [v3, _] = check("switch", &text, &growth);
@@ -216,11 +220,11 @@ fn one_more_instruction_tips_a_chain() {
     }
     let mut text = String::from("r2 = *(u32 *)(r1 + 0)\nr9 = 0\nr0 = 0\n");
     for nth in 0..40 {
-        text += &format!("if r2 == {} goto out{nth}\n", 60 + nth);
+        write!(text, "if r2 == {} goto out{nth}\n", 60 + nth).unwrap();
     }
     text += "r0 = 7\nr0 += 1\n";
     for nth in 0..40 {
-        text += &format!("out{nth}: r0 += {}\n", 1 << (nth % 20));
+        write!(text, "out{nth}: r0 += {}\n", 1 << (nth % 20)).unwrap();
     }
     text += "exit\n";
     let insns = asm::parse(&text).unwrap();
@@ -260,16 +264,18 @@ fn random_programs() {
                 _ => format!("if r2 != {} goto block{to}", PACKETS[random(6) as usize]),
             };
             // A block that nothing leads to would not be loaded.
-            text += &format!(
+            write!(
+                text,
                 "block{block}: r0 *= {}\nr0 += {block}\nif r2 == {} goto block{}\n{jump}\n",
                 random(100),
                 random(100),
                 block + 1
-            );
+            )
+            .unwrap();
             slot += 4;
             growth.push((slot - 2 - random(3) as u32, (random(3_000) * random(2)) as usize));
         }
-        text += &format!("block{blocks}: exit\n");
+        write!(text, "block{blocks}: exit\n").unwrap();
         growth.push((3, 40_000));
         growth.push((slot - 4, 33_000));
         check(&format!("random program {case}"), &text, &growth);
