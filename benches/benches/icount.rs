@@ -101,6 +101,11 @@ fn delete_one(list: &mut List<'_, Bpf>, at: Handle) {
     list.delete(at).expect("a valid edit");
 }
 
+fn delete_one_range(list: &mut List<'_, Bpf>, at: Handle) {
+    let units = u32::try_from(list.insn(at).expect("it is live").len()).expect("one or two");
+    list.delete_range(at.index()..at.index() + units).expect("a whole instruction");
+}
+
 macro_rules! edit_benchmarks {
     ($($name:ident $setup:ident $edit:ident;)*) => {
         $(
@@ -126,6 +131,7 @@ edit_benchmarks! {
     prepend_fallthrough edits fallthrough_one;
     append edits append_one;
     delete edits delete_one;
+    delete_range edits delete_one_range;
 }
 
 // Walks and linearization.

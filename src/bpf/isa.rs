@@ -118,7 +118,7 @@ impl Isa for Bpf {
 
     #[inline]
     fn is_plain(units: &[Insn]) -> bool {
-        units.iter().fold(0, |marks, insn| marks | mark(*insn)) == 0
+        units.iter().fold(0, |marks, insn| marks | mark(insn.code)) == 0
     }
 
     #[inline]
@@ -174,8 +174,8 @@ static MARK: [u64; 256] = {
 };
 
 #[inline]
-fn mark(insn: Insn) -> u64 {
-    MARK[usize::from(insn.code)]
+fn mark(code: u8) -> u64 {
+    MARK[usize::from(code)]
 }
 
 /// The marks of up to 32 slots: the `FIELD` bits in the high half, the `KIND` bits in the low half, the first slot lowest.
@@ -184,7 +184,7 @@ fn mark(insn: Insn) -> u64 {
 /// from a table of bytes.
 #[inline]
 fn marks(slots: &[Insn]) -> u64 {
-    let next = |marks: u64, insn: &Insn| marks >> 1 | mark(*insn);
+    let next = |marks: u64, insn: &Insn| marks >> 1 | mark(insn.code);
     let (eights, rest) = slots.as_chunks::<8>();
     // Of a known length, a chunk has no loop.
     let marks = eights.iter().fold(0, |marks, eight| eight.iter().fold(marks, next));
@@ -228,7 +228,7 @@ mod tests {
                 }
                 assert!(Bpf::write_in_range(&mut insn, 0, end));
                 assert_eq!(Bpf::read(&insn, 0), end);
-                insn[0] = Insn::new(code, 0, src, -3, 77);
+                insn[0] = Insn { off: -3, imm: 77, ..insn[0] };
                 Bpf::write(&mut insn, 0, end);
                 assert_eq!(Bpf::read(&insn, 0), end);
                 assert_eq!(insn[0].imm == 77, in_off);

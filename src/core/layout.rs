@@ -141,13 +141,13 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                 self.aux[run.start.index().wrapping_add(shift) as usize] = list.aux[at];
             }
         }
-        let last = at + count - 1;
-        if word.is_single(last % WORD) {
-            return last + 1;
+        let final_one = at + count - 1;
+        if word.is_single(final_one % WORD) {
+            return final_one + 1;
         }
-        let len = list.words.len_at(last);
-        self.label_gone(last + 1..last + len);
-        last + len
+        let end = final_one + list.words.len_at(final_one);
+        self.label_gone(final_one + 1..end);
+        end
     }
 
     /// One original instruction that was edited, and all that stands around it. Returns its length.
@@ -459,12 +459,12 @@ const LANES: usize = 8;
 /// Makes `len` labels from `at` on `new` and what follows. May write into those behind them.
 #[inline]
 fn number(labels: &mut [u32], at: usize, len: usize, mut new: u32) {
-    let numbered_at_once = match len {
-        0..=LANES => number_chunk::<1>(labels, at, new),
-        ..=SLACK => number_chunk::<2>(labels, at, new),
-        _ => false,
+    let at_once = if len <= LANES {
+        number_chunk::<1>(labels, at, new)
+    } else {
+        len <= 2 * LANES && number_chunk::<2>(labels, at, new)
     };
-    if numbered_at_once {
+    if at_once {
         return;
     }
     let Some(padded) = labels.get_mut(at..at + len.next_multiple_of(LANES)) else {
