@@ -1,7 +1,8 @@
-//! [`Btf`]: names out of a `.BTF` section.
+//! [`Btf`]: names of types and places of members, out of a `.BTF` section.
 //!
 //! The format is that of the kernel's `Documentation/bpf/btf.rst`. Nothing in `.BTF` speaks in
-//! positions of instructions, so this only reads, and only what it takes to give a type its name.
+//! positions of instructions, so this only reads, and only what it takes to give a type its name, and a member
+//! its place.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -21,6 +22,8 @@ const SECTION: &[u8] = b".BTF";
 const TYPE: usize = 12;
 const MEMBER: usize = 12;
 
+const INT: u8 = 1;
+const POINTER: u8 = 2;
 const ARRAY: u8 = 3;
 const STRUCT: u8 = 4;
 const UNION: u8 = 5;
@@ -38,6 +41,11 @@ const ENUM_EXISTS: u32 = 10;
 const ENUM_VALUE: u32 = 11;
 const TYPE_MATCHES: u32 = 12;
 
+/// How many structures may be nested in one another, without names, and how many members of theirs are looked
+/// at before the search is given up: a file may have more to say than anyone can read.
+const MAX_NESTED: usize = 16;
+const MAX_MEMBERS: usize = 1 << 16;
+
 /// How many modifiers (`const`, `typedef`, ...) may stand before a type: more is a circle.
 const MAX_MODIFIERS: usize = 64;
 
@@ -51,11 +59,24 @@ pub struct Btf<'d> {
     starts: Vec<u32>,
 }
 
+/// Where a member of a structure is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Member {
+    /// Where it starts, in bits from the start of the structure.
+    pub offset: u32,
+    /// How long it is, in bits, if it is a bit field.
+    pub bits: Option<u8>,
+    /// Its type.
+    pub type_id: u32,
+}
+
 /// The fields of `struct btf_type`.
 #[derive(Clone, Copy)]
 struct Type {
     name: u32,
     kind: u8,
+    /// Of a structure: the offsets of members hold their sizes, too, if they are bit fields.
+    has_bits: bool,
     vlen: usize,
     /// A size, or the id of the type it is made of.
     size_or_id: u32,
@@ -100,6 +121,12 @@ impl<'d> Btf<'d> {
         Ok(btf)
     }
 
+    /// The byte order.
+    #[must_use]
+    pub fn endian(&self) -> Endian {
+        self.types.endian
+    }
+
     /// The string at `offset`, if there is one and it is UTF-8. O(its length).
     #[must_use]
     pub fn string(&self, offset: u32) -> Option<&'d str> {
@@ -122,6 +149,59 @@ impl<'d> Btf<'d> {
     #[must_use]
     pub fn function(&self, id: u32) -> Option<&'d str> {
         self.get(id).filter(|found| found.kind == FUNC).and_then(|_| self.name(id))
+    }
+
+    /// The first structure of that name. O(types).
+    #[must_use]
+    pub fn structure(&self, name: &str) -> Option<u32> {
+        let is_it = |id: &u32| {
+            self.get(*id).is_some_and(|found| found.kind == STRUCT) && self.name(*id) == Some(name)
+        };
+        (1..=self.last_type()).find(is_it)
+    }
+
+    /// The member of that name of a structure or union, or of one without a name in it. O(members).
+    #[must_use]
+    pub fn member(&self, structure: u32, name: &str) -> Option<Member> {
+        self.member_in(structure, name, MAX_NESTED, &mut { MAX_MEMBERS })
+    }
+
+    fn member_in(&self, structure: u32, name: &str, depth: usize, left: &mut usize) -> Option<Member> {
+        let of = self.skip_modifiers(structure).filter(|of| matches!(of.kind, STRUCT | UNION))?;
+        for index in 0..of.vlen {
+            *left = left.checked_sub(1)?;
+            let at = of.entry(index, MEMBER)?;
+            let (type_id, offset) = (self.types.u32(at + 4)?, self.types.u32(at + 8)?);
+            let (offset, bits) = if of.has_bits { (offset & 0xff_ffff, offset >> 24) } else { (offset, 0) };
+            let this = self.string(self.types.u32(at)?)?;
+            if this == name {
+                return Some(Member {
+                    offset,
+                    bits: u8::try_from(bits).ok().filter(|&bits| bits > 0),
+                    type_id,
+                });
+            }
+            if this.is_empty()
+                && depth > 0
+                && let Some(inner) = self.member_in(type_id, name, depth - 1, left)
+            {
+                return Some(Member { offset: offset.checked_add(inner.offset)?, ..inner });
+            }
+        }
+        None
+    }
+
+    /// The number of elements of type `id`, if that is an array. O(1).
+    #[must_use]
+    pub fn elements(&self, id: u32) -> Option<u32> {
+        let array = self.skip_modifiers(id).filter(|found| found.kind == ARRAY)?;
+        self.types.u32(array.body + 8)
+    }
+
+    /// Whether type `id` is a pointer. O(1).
+    #[must_use]
+    pub fn is_pointer(&self, id: u32) -> bool {
+        self.skip_modifiers(id).is_some_and(|found| found.kind == POINTER)
     }
 
     /// What a CO-RE record speaks of, as C would write it: `task_struct.pid`, say.
@@ -179,6 +259,7 @@ impl<'d> Btf<'d> {
         Some(Type {
             name: self.types.u32(at)?,
             kind: u8::try_from(info >> 24 & 0x1f).ok()?,
+            has_bits: info >> 31 != 0,
             vlen: usize::try_from(info & 0xffff).ok()?,
             size_or_id: self.types.u32(at + 8)?,
             body: at + TYPE,
@@ -207,10 +288,10 @@ impl Type {
     fn body_len(self) -> Option<usize> {
         Some(match self.kind {
             // int, var, decl tag
-            1 | 14 | 17 => 4,
+            INT | 14 | 17 => 4,
             ARRAY => 12,
             // pointer, forward, modifiers, function, float
-            2 | 7..=FUNC | 16 | TYPE_TAG => 0,
+            POINTER | 7..=FUNC | 16 | TYPE_TAG => 0,
             // struct, union, data section, enum64
             STRUCT | UNION | 15 | ENUM64 => self.vlen * 12,
             // enum, function prototype

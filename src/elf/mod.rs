@@ -30,6 +30,7 @@ mod btf;
 mod btf_ext;
 mod bytes;
 mod code;
+mod ctx;
 mod edit;
 mod error;
 mod image;
@@ -46,11 +47,12 @@ mod stack;
 mod tally;
 mod write;
 
-pub use btf::Btf;
+pub use btf::{Btf, Member};
 pub use code::{
     Binding, CodeSection, CoreRelo, FuncInfo, Function, LineInfo, R_BPF_64_32, R_BPF_64_64, R_BPF_64_ABS32,
     R_BPF_64_ABS64, R_BPF_64_NODYLD32, Relocation,
 };
+pub use ctx::NoMember;
 pub use edit::Edit;
 pub use error::ElfError;
 pub use object::{Note, Object, Referent};

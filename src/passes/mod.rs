@@ -16,6 +16,7 @@
 //! | [`remove_dead_code`] | `opt_remove_dead_code` |
 //! | [`remove_nops`] | `opt_remove_nops` |
 //! | [`sanitize_dead_code`] | `sanitize_dead_code` |
+//! | [`ctx`] | `convert_ctx_accesses` |
 //! | [`misc_fixups`] | `do_misc_fixups` |
 //! | [`zext`], [`rnd_hi32`] | `opt_subreg_zext_lo32_rnd_hi32` |
 //! | [`blind::harden`] | `bpf_jit_blind_constants` |
@@ -44,6 +45,7 @@
 
 pub mod blind;
 mod constants;
+pub mod ctx;
 pub mod dce;
 mod eval;
 pub mod hard_wire_dead_branches;
@@ -59,7 +61,7 @@ pub mod zext;
 
 use core::fmt;
 
-use crate::bpf::{Bpf, CfgError, Program};
+use crate::bpf::{Bpf, CfgError, Insn, Program};
 use crate::core::{Handle, Isa, List};
 
 /// A pass with its options, chosen by name.
@@ -204,6 +206,22 @@ pub enum Error {
         /// Its number.
         reg: u8,
     },
+    /// A load or store of a context that its table does not have.
+    NoConversion {
+        /// Its handle.
+        at: Handle,
+        /// The instruction.
+        insn: Insn,
+    },
+    /// What replaces an instruction is longer than the kernel has room for.
+    LongConversion {
+        /// The handle of the instruction.
+        at: Handle,
+        /// How many slots replace it.
+        slots: usize,
+        /// How many slots there is room for.
+        limit: usize,
+    },
 }
 
 impl fmt::Display for Error {
@@ -229,6 +247,16 @@ impl fmt::Display for Error {
                 write!(f, "{at}: {what} is {value}, more than an immediate holds")
             }
             Self::BadHidden { reg } => write!(f, "r{reg} is not a hidden register, one of r11 to r15"),
+            Self::NoConversion { at, insn } => {
+                write!(
+                    f,
+                    "{at}, of code {:#04x}, accesses offset {} of a context, where there is nothing for it",
+                    insn.code, insn.off
+                )
+            }
+            Self::LongConversion { at, slots, limit } => {
+                write!(f, "{slots} slots are to replace {at}, and there is room for {limit}")
+            }
         }
     }
 }

@@ -8,6 +8,8 @@ mod btf;
 mod cfg;
 #[cfg(all(feature = "cli", unix))]
 mod cli;
+#[cfg(feature = "bpf")]
+mod ctx;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod differential;
 #[cfg(feature = "bpf")]

@@ -73,6 +73,7 @@ const NOT_TRANSLATED: i32 = 524;
 fn compare_one(fixtures: &Fixtures, kind: &Kind, sample: &Sample) -> Result<Option<Image>, String> {
     let request = Request {
         kind: sample.hook.kind(),
+        attach: 0,
         flags: sample.flags,
         image: &sample.image,
         hardening: if kind.hardened { 2 } else { 0 },

@@ -48,6 +48,8 @@ pub(crate) fn fixtures() -> Option<&'static Fixtures> {
 pub(crate) struct Request<'a> {
     /// `enum bpf_prog_type`.
     pub(crate) kind: u32,
+    /// `enum bpf_attach_type`, where the kind leaves more than one.
+    pub(crate) attach: u32,
     /// The flags of the load.
     pub(crate) flags: u32,
     /// The program; `ld_imm64` of kind [`LD_MAP_FD`] all name the one map there is.
@@ -90,7 +92,7 @@ impl Fixtures {
     /// A program, with a log of the verifier of this level if it refuses. The setting of [`Hardening`] does not
     /// count.
     pub(crate) fn load_once(&self, request: &Request<'_>, level: u32) -> Result<OwnedFd, Refused> {
-        let Request { kind, flags, image, .. } = *request;
+        let Request { kind, attach, flags, image, .. } = *request;
         let map = self.map.as_raw_fd();
         let insns: Vec<Insn> = image
             .insns
@@ -107,6 +109,7 @@ impl Fixtures {
             .u32(28, count(&log))
             .pointer(32, log.as_mut_ptr())
             .u32(44, flags)
+            .u32(68, attach)
             .u32(72, self.btf.as_raw_fd().cast_unsigned())
             .u32(76, size::<FuncInfo>())
             .pointer(80, image.funcs.as_ptr())

@@ -24,7 +24,7 @@ use image::Image;
 use model::Model;
 
 /// What the library makes of a program, with all edits over one list.
-fn edited(
+pub(crate) fn edited(
     sample: &Sample,
     edit: impl FnOnce(&mut List<'_, Bpf, Aux>) -> Result<(), passes::Error>,
 ) -> Result<Image, Box<dyn Error>> {
@@ -34,7 +34,8 @@ fn edited(
     Ok(editor.linearize()?.into())
 }
 
-fn remove_dead(list: &mut List<'_, Bpf, Aux>) -> Result<(), passes::Error> {
+/// What the kernel does first of all.
+pub(crate) fn remove_dead(list: &mut List<'_, Bpf, Aux>) -> Result<(), passes::Error> {
     hard_wire_dead_branches::run(list)?;
     remove_dead_code::run(list)?;
     remove_nops::run(list, &remove_nops::Options::default())?;

@@ -304,7 +304,7 @@ fn the_kernel_does_the_same() {
         };
         let ours = image(at_once(&before, &privileged(Kernel::V6_18)));
         let before = image(before);
-        let request = Request { kind: TRACEPOINT, flags: 0, image: &before, hardening: 0 };
+        let request = Request { kind: TRACEPOINT, attach: 0, flags: 0, image: &before, hardening: 0 };
         let theirs = fixtures.load(&request).unwrap_or_else(|refused| panic!("{text}\n{}", refused.log));
         let ours = ours.dumped(fixtures.map_id).masked();
         assert_eq!(ours, theirs.masked(), "{text}\nours:\n{ours}");

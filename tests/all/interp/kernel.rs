@@ -52,7 +52,7 @@ fn load(fixtures: &Fixtures, program: &Program) -> Result<kernel::Loaded, Refuse
     let funcs =
         starts.map(|(number, &insn_off)| FuncInfo { insn_off, type_id: btf::function(number, false) });
     let image = Image { insns: program.insns.clone(), lines: Vec::new(), funcs: funcs.collect() };
-    let request = Request { kind: TRAFFIC_CONTROL, flags: 0, image: &image, hardening: 0 };
+    let request = Request { kind: TRAFFIC_CONTROL, attach: 0, flags: 0, image: &image, hardening: 0 };
     fixtures
         .load_once(&request, LOG_STATS)
         .or_else(|_| fixtures.load_once(&request, LOG_ON_ERROR))

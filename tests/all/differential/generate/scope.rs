@@ -116,6 +116,15 @@ impl<'a> Scope<'a> {
         self.note(insn);
     }
 
+    /// Writes instructions that stay next to one another, which jumps among them rely on.
+    #[cfg(feature = "elf")]
+    pub(crate) fn push_together(&mut self, insns: &[Insn]) {
+        self.add(insns.to_vec(), None);
+        for insn in insns {
+            self.note(*insn);
+        }
+    }
+
     /// Writes an `ld_imm64`, of a number or of a map.
     pub(crate) fn push_wide(&mut self, insn: [Insn; 2]) {
         self.add(insn.to_vec(), None);
