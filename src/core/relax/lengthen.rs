@@ -131,9 +131,17 @@ impl<'e> Spread<'e> {
 
     /// The edges whose branches take their longer form, ascending, no two of one branch.
     fn run(mut self, seeds: &[u32]) -> Vec<u32> {
-        self.queue.extend(seeds.iter().rev());
-        self.watch_all();
         let mut all = Vec::new();
+        self.queue.extend(seeds.iter().rev());
+        self.lengthen_queued(&mut all);
+        // What can still grow is little now, and most branches need not be watched.
+        self.watch_all();
+        self.lengthen_queued(&mut all);
+        all.sort_unstable();
+        all
+    }
+
+    fn lengthen_queued(&mut self, all: &mut Vec<u32>) {
         while let Some(edge) = self.queue.pop() {
             let branch = self.branch_of[edge as usize];
             if !core::mem::replace(&mut self.lengthened[branch as usize], true) {
@@ -141,16 +149,19 @@ impl<'e> Spread<'e> {
                 self.grow(branch, self.growth[edge as usize].unwrap_or(0));
             }
         }
-        all.sort_unstable();
-        all
     }
 
     /// Registers the edges that can become overlong at all, if everything they span grows.
     fn watch_all(&mut self) {
         let mut most = vec![0_u64; self.froms.len() + 1];
         for (growth, &branch) in self.growth.iter().zip(&self.branch_of) {
-            let most = &mut most[branch as usize + 1];
-            *most = (*most).max(u64::from(growth.unwrap_or(0)));
+            let branch = branch as usize;
+            let most = &mut most[branch + 1];
+            *most = if self.lengthened[branch] {
+                self.grown[branch + self.froms.len()]
+            } else {
+                (*most).max(u64::from(growth.unwrap_or(0)))
+            };
         }
         for branch in 1..most.len() {
             most[branch] += most[branch - 1];
@@ -158,9 +169,10 @@ impl<'e> Spread<'e> {
         for edge in 0..to_u32(self.edges.len()) {
             let Range { start, end } = self.span(edge);
             let slack = u64::try_from(self.edges[edge as usize].slack());
-            // What is overlong now is in the queue, if it can be lengthened.
+            // What was overlong from the start has been lengthened, or cannot be.
             let Ok(slack) = slack else { continue };
-            if self.growth[edge as usize].is_some() && most[end] - most[start] > slack {
+            let waits = !self.lengthened[self.branch_of[edge as usize] as usize];
+            if waits && self.growth[edge as usize].is_some() && most[end] - most[start] > slack {
                 self.look(edge);
             }
         }

@@ -5,17 +5,18 @@
 //!
 //! # Why it ends
 //!
-//! Linearizing, and then either lengthening or detouring, is a round.
+//! Linearizing, and then either lengthening or detouring, is a round. Let a branch have up to `f` longer forms, one
+//! after the other: a form is taken only if it reaches farther than what it replaces, so `f` is finite.
 //!
-//! 1. A round of lengthening goes on, without linearizing, until every branch that it leaves alone reaches. So
-//!    what does not reach after it is either part of a form that it made, or has no longer form.
-//! 2. A form is taken only if it reaches farther than what it replaces. So with forms up to `f` times longer,
-//!    one field a round, no more than `f` times [`Isa::MAX_FIELDS`] rounds of lengthening follow one another.
-//! 3. A round of detours makes all branches reach that may detour, or refuses. It passes over the program once,
-//!    leaves at most one island behind each instruction, with at most two trampolines to one target in an
-//!    island, and refuses to make the program longer than [`plan::MOST_GROWTH`] times what it was.
-//! 4. So after a round of detours only branches that may not detour can be out of reach, and each round of
-//!    lengthening after the first round of detours lengthens one of these. There are finitely many of them.
+//! 1. A round of lengthening goes on, without linearizing, until every branch that it leaves alone, and that has
+//!    a longer form, reaches. So what can be lengthened after it is part of a form that it made, and no more than
+//!    `f` times [`Isa::MAX_FIELDS`] rounds of lengthening follow one another.
+//! 2. A round of detours makes all branches reach that may detour, or refuses. It passes over the program once,
+//!    leaves at most one island behind each instruction, in it at most two trampolines to each target, and refuses
+//!    to make the program more than 16 times as long.
+//! 3. So after a round of detours only branches that may not detour are out of reach. There is another
+//!    round of detours only if one of these took a longer form: if there are `c` of them, there are at most
+//!    `1 + c · f` rounds of detours.
 //!
 //! eBPF never needs more than one round of either kind: up to v3 there are no longer forms, and since v4 the longer
 //! form reaches everything.

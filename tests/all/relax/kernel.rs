@@ -1,6 +1,6 @@
 //! The kernel loads programs with relaxed jumps, and they return what they did before they grew.
 
-use std::fmt::Write as _;
+use std::fmt::Write;
 
 use relinear::bpf::{Cpu, Insn, Program, asm};
 use relinear::{Arena, Handle, Relaxed};
@@ -11,10 +11,10 @@ use crate::kernel;
 const PACKETS: [usize; 6] = [14, 60, 64, 100, 101, 300];
 
 /// What a program is made longer with behind the instruction at a slot: so many slots that do nothing.
-type Growth = (u32, usize);
+type Growth = (u32, u32);
 
 /// Straight code that does nothing, of instructions of one slot and of two.
-fn filler(len: usize) -> Vec<Insn> {
+fn filler(len: u32) -> Vec<Insn> {
     let mut filler: Vec<Insn> = (0..len / 8)
         .flat_map(|_| {
             let mut insns = vec![Insn::mov64_imm(9, 1); 6];
@@ -22,7 +22,7 @@ fn filler(len: usize) -> Vec<Insn> {
             insns
         })
         .collect();
-    filler.resize(len, Insn::mov64_reg(9, 9));
+    filler.resize(len as usize, Insn::mov64_reg(9, 9));
     filler
 }
 
@@ -195,18 +195,18 @@ fn many_jumps_with_one_target_and_with_many() {
     let mut text = String::from("r2 = *(u32 *)(r1 + 0)\nr9 = 0\nr0 = 0\n");
     let (mut to_one, mut growth) = (text.clone(), Vec::new());
     for nth in 0..100 {
-        write!(to_one, "r0 += 1\nif r2 == {} goto out\n", nth * 3).unwrap();
+        writeln!(to_one, "r0 += 1\nif r2 == {} goto out", nth * 3).unwrap();
         growth.push((4 + 2 * nth, 800));
     }
     to_one += "r0 += 1000\nout: exit\n";
     let [v3, _] = check("to one target", &to_one, &growth);
     assert_eq!(v3.trampolines, 2);
     for nth in 0..60 {
-        write!(text, "if r2 == {} goto case{nth}\n", 40 + nth).unwrap();
+        writeln!(text, "if r2 == {} goto case{nth}", 40 + nth).unwrap();
     }
     text += "r0 = 5\nexit\n";
     for nth in 0..60 {
-        write!(text, "case{nth}: r0 = {}\nexit\n", nth + 100).unwrap();
+        writeln!(text, "case{nth}: r0 = {}\nexit", nth + 100).unwrap();
     }
     let growth: Vec<_> = (0..60).map(|nth| (3 + 60 + 2 + 2 * nth, 1_500)).collect();
     let [v3, _] = check("switch", &text, &growth);
@@ -220,11 +220,11 @@ fn one_more_instruction_tips_a_chain() {
     }
     let mut text = String::from("r2 = *(u32 *)(r1 + 0)\nr9 = 0\nr0 = 0\n");
     for nth in 0..40 {
-        write!(text, "if r2 == {} goto out{nth}\n", 60 + nth).unwrap();
+        writeln!(text, "if r2 == {} goto out{nth}", 60 + nth).unwrap();
     }
     text += "r0 = 7\nr0 += 1\n";
     for nth in 0..40 {
-        write!(text, "out{nth}: r0 += {}\n", 1 << (nth % 20)).unwrap();
+        writeln!(text, "out{nth}: r0 += {}", 1 << (nth % 20)).unwrap();
     }
     text += "exit\n";
     let insns = asm::parse(&text).unwrap();
@@ -246,9 +246,9 @@ fn random_programs() {
         return;
     }
     let mut state = 1_u64;
-    let mut random = |below: u64| {
+    let mut random = |below: u32| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
+        u32::try_from(state >> 33).unwrap() % below
     };
     for case in 0..12 {
         let blocks = 10 + random(50);
@@ -264,18 +264,18 @@ fn random_programs() {
                 _ => format!("if r2 != {} goto block{to}", PACKETS[random(6) as usize]),
             };
             // A block that nothing leads to would not be loaded.
-            write!(
+            writeln!(
                 text,
-                "block{block}: r0 *= {}\nr0 += {block}\nif r2 == {} goto block{}\n{jump}\n",
+                "block{block}: r0 *= {}\nr0 += {block}\nif r2 == {} goto block{}\n{jump}",
                 random(100),
                 random(100),
                 block + 1
             )
             .unwrap();
             slot += 4;
-            growth.push((slot - 2 - random(3) as u32, (random(3_000) * random(2)) as usize));
+            growth.push((slot - 2 - random(3), random(3_000) * random(2)));
         }
-        write!(text, "block{blocks}: exit\n").unwrap();
+        writeln!(text, "block{blocks}: exit").unwrap();
         growth.push((3, 40_000));
         growth.push((slot - 4, 33_000));
         check(&format!("random program {case}"), &text, &growth);

@@ -53,7 +53,7 @@ fn relax(len: usize, jumps: &[(u32, u32, Insn)]) -> [Relaxed; 2] {
                 _ => follow(units, if jump.is_cond() { at + 1 } else { at }),
             };
             let to = out.map.new_of(to) as usize;
-            assert!(lands == to || lands == to, "{from} leads to {lands}, not {to}");
+            assert_eq!(lands, to, "from {from}");
             assert!(cpu == Cpu::V4 || units.iter().all(|insn| insn.code != Insn::gotol(0).code));
         }
         relaxed
