@@ -105,7 +105,7 @@ fn code(u: &mut Unstructured<'_>) -> Result<Code> {
     let mut records: [Vec<Record>; 3] = [some(u, 6)?, some(u, 8)?, some(u, 4)?];
     let starts = starts(&insns);
     for table in &mut records {
-        for record in table.iter_mut() {
+        for record in &mut *table {
             let start = starts[usize::from(record.at) % starts.len()];
             record.at = u8::try_from(start).expect("few slots");
         }
@@ -302,6 +302,9 @@ pub fn check_btf_ext(case: &BtfExtCase) {
     check_object(&written);
 }
 
+/// Where a record is, and its fields.
+type Placed = (u32, [u32; 3]);
+
 /// Compares all records with those of the case, after a no-op was put behind each of `after` in the first section.
 fn compare(case: &BtfExtCase, object: &Object<'_>, after: &[u32]) {
     for (index, (code, expected)) in object.code().iter().zip(&case.code).enumerate() {
@@ -310,18 +313,17 @@ fn compare(case: &BtfExtCase, object: &Object<'_>, after: &[u32]) {
             let before = if index == 0 { after.iter().filter(|&&at| at < slot).count() } else { 0 };
             slot + u32::try_from(before).expect("few edits")
         };
-        let records = |table: usize| -> Vec<(u32, [u32; 3])> {
+        let records = |table: usize| -> Vec<Placed> {
             let fields = |record: &Record| record.fields.map(u32::from);
             expected.records[table].iter().map(|record| (at(record), fields(record))).collect()
         };
         let expected = [records(0), records(1), if case.has_core() { records(2) } else { Vec::new() }];
-        let [funcs, lines, core] = found(code, &expected);
-        assert_eq!([funcs, lines, core], expected, "records of section {index}");
+        assert_eq!(found(code, &expected), expected, "records of section {index}");
     }
 }
 
 /// The records of a section, in the shape of those of a case.
-fn found(code: &CodeSection, expected: &[Vec<(u32, [u32; 3])>; 3]) -> [Vec<(u32, [u32; 3])>; 3] {
+fn found(code: &CodeSection, expected: &[Vec<Placed>; 3]) -> [Vec<Placed>; 3] {
     let funcs = code.func_info().enumerate().map(|(index, record)| {
         // Two of the fields are those of other tables only.
         let [_, b, c] = expected[0].get(index).map_or([0; 3], |record| record.1);
@@ -330,8 +332,9 @@ fn found(code: &CodeSection, expected: &[Vec<(u32, [u32; 3])>; 3]) -> [Vec<(u32,
     let lines = code
         .line_info()
         .map(|record| (record.slot, [record.file_name, record.text, record.line << 10 | record.column]));
-    let relos = code.core_relos().map(|record| (record.slot, [record.type_id, record.access, record.kind]));
-    [funcs.collect(), lines.collect(), relos.collect()]
+    let accesses =
+        code.core_relos().map(|record| (record.slot, [record.type_id, record.access, record.kind]));
+    [funcs.collect(), lines.collect(), accesses.collect()]
 }
 
 #[cfg(test)]
