@@ -11,9 +11,13 @@ pub trait Relax: Isa {
     /// Writes a longer form of `insn`, whose displacement field `field` does not reach its target, into
     /// `long`, which is empty. `false` if there is none.
     ///
-    /// The longer form must reach farther, so that relaxing ends.
+    /// The longer form must reach farther, so that relaxing ends. `long` has room for 16 units and as many
+    /// branches; a form that is longer allocates by itself, and has to look after memory.
     fn relax(insn: &[Self::Unit], field: usize, long: &mut LongForm<Self::Unit>) -> bool;
 }
+
+/// How many units and branches of a longer form there is room for.
+const ROOM: usize = 16;
 
 /// The longer form of a branch.
 #[derive(Clone, Debug)]
@@ -56,8 +60,16 @@ impl<I: Relax, A: Copy + Default> List<'_, I, A> {
     /// # Errors
     ///
     /// As [`linearize_into`](List::linearize_into); [`Error::OutOfRange`] for a branch that has no
-    /// longer form.
+    /// longer form. `out` is empty then; branches that took a longer form keep it.
     pub fn linearize_relaxed(&mut self, out: &mut Linear<I::Unit, A>) -> Result<u32, Error> {
+        let relaxed = self.relax_all(out);
+        if relaxed.is_err() {
+            out.clear();
+        }
+        relaxed
+    }
+
+    fn relax_all(&mut self, out: &mut Linear<I::Unit, A>) -> Result<u32, Error> {
         let (mut overlong, mut long) = (Vec::new(), LongForm::default());
         let mut relaxed = 0;
         loop {
@@ -77,15 +89,18 @@ impl<I: Relax, A: Copy + Default> List<'_, I, A> {
     fn relax(&mut self, branch: &Overlong, long: &mut LongForm<I::Unit>) -> Result<(), Error> {
         long.units.clear();
         long.branches.clear();
+        long.units.try_reserve(ROOM).map_err(|_| Error::OutOfMemory)?;
+        long.branches.try_reserve(ROOM).map_err(|_| Error::OutOfMemory)?;
         let handle = self.name_of(branch.at);
         if !I::relax(self.units(branch.at), branch.field, long) {
             return Err(branch.error);
         }
-        let branches = long.branches.iter().map(|&(unit, field, of)| {
+        let mut branches: Vec<Branch> = Vec::new();
+        branches.try_reserve_exact(long.branches.len()).map_err(|_| Error::OutOfMemory)?;
+        for &(unit, field, of) in &long.branches {
             let target = self.target(handle, of).ok_or(branch.error)?;
-            Ok(Branch::new(unit, Target::Handle(target)).field(field))
-        });
-        let branches: Vec<Branch> = branches.collect::<Result<_, Error>>()?;
+            branches.push(Branch::new(unit, Target::Handle(target)).field(field));
+        }
         self.replace(handle, Patch::new(&long.units).branches(&branches))?;
         Ok(())
     }

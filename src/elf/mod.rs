@@ -35,6 +35,7 @@ mod edit;
 mod error;
 mod image;
 mod jump_tables;
+mod limits;
 mod lines;
 mod moves;
 mod object;
@@ -55,6 +56,7 @@ pub use code::{
 pub use ctx::NoMember;
 pub use edit::Edit;
 pub use error::ElfError;
+pub use limits::Limits;
 pub use object::{Note, Object, Referent};
 pub use patch::{PatchError, PatchReason, PatchReport, patch};
 pub use place::{Place, SourceLine};
