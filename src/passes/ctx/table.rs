@@ -20,7 +20,7 @@ pub struct Table {
     endian: Endian,
 }
 
-/// A field of a context, or several that are converted alike.
+/// A field of a context, or a run of bytes that are all at another place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Field {
     /// Where it is in what the program sees, in bytes.

@@ -1,5 +1,7 @@
 //! Access to contexts: by the documents of what the kernel does, and by the running kernel.
 
+#[cfg(feature = "elf")]
+mod btf;
 mod edges;
 #[cfg(all(feature = "elf", target_os = "linux"))]
 mod live;

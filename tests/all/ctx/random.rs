@@ -2,15 +2,21 @@
 
 use std::error::Error;
 
-use relinear::bpf::opcode::{ADD, B, DW, FRAME_POINTER, H, JGT, LDX, MEM, MEMSX, ST, STX, W};
-use relinear::bpf::{Aux, Insn};
+use relinear::List;
+use relinear::bpf::opcode::{ADD, AX, B, DW, FRAME_POINTER, H, JGT, LDX, MEM, MEMSX, ST, STX, W};
+use relinear::bpf::{Aux, Bpf, Insn};
 use relinear::passes::ctx::{Memory, Options, direct_write, run};
+use relinear::passes::kernel::Kernel;
+use relinear::passes::misc_fixups::{self, MayGoto, PacketLoads, Subprogs};
+use relinear::passes::{self, rnd_hi32, zext};
 
 use super::running::{is_of_tstamp_type, running};
 use crate::differential::compare::{Kind, Rewriter, compare};
 use crate::differential::generate::{Config, Hook, Sample, Scope, Statement};
 use crate::differential::image::Image;
 use crate::differential::{edited, remove_dead};
+use crate::fixups::live::{RND_HI32, kernel_6_18};
+use crate::fixups::random::{may_goto, stack};
 
 /// The register through which programs write to their packet. All others but the frame pointer that loads and stores
 /// go through hold the context.
@@ -41,8 +47,47 @@ fn check(name: &'static str, hook: Hook, more: &'static [Statement]) {
     }
 }
 
+/// With the passes that come after, which rest on the facts that this one leaves, and put code in front of its code.
+#[test]
+fn all_passes() {
+    if running().is_some() && kernel_6_18().is_some() {
+        let config = Config {
+            flags: RND_HI32,
+            div: true,
+            ld_abs: true,
+            // A few loops with ways out that nobody knows are too much for the verifier.
+            loops: false,
+            more: &[load, store, packet_write, may_goto],
+            ..Config::control_flow(Hook::TrafficControl)
+        };
+        let rewriters: &[(&str, Rewriter)] = &[("the library", |sample| rewritten_by(sample, finish))];
+        compare(&Kind { name: "access to contexts and all passes", config, hardened: false, rewriters });
+    }
+}
+
+/// A list under edit, of a program.
+type Finish = fn(&Sample, &mut List<'_, Bpf, Aux>) -> Result<(), passes::Error>;
+
+fn finish(sample: &Sample, list: &mut List<'_, Bpf, Aux>) -> Result<(), passes::Error> {
+    let options = misc_fixups::Options {
+        packet_loads: Some(PacketLoads { byte: 0, half: 0, word: 0 }),
+        may_goto: Some(MayGoto::Timed { check: 0 }),
+        ..misc_fixups::Options::new(Kernel::V6_18)
+    };
+    let (program, mut stack) = (sample.program(), stack(sample));
+    let mut subprogs = Subprogs { starts: &program.subprogs, stack: &mut stack };
+    misc_fixups::run(list, &mut subprogs, &(), &options)?;
+    zext::run(list, &zext::Options::default())?;
+    rnd_hi32::run(list, &rnd_hi32::Options { seed: 0, ax: AX }, |_| false)?;
+    Ok(())
+}
+
 /// What the library makes of a program.
 fn rewritten(sample: &Sample) -> Result<Image, Box<dyn Error>> {
+    rewritten_by(sample, |_, _| Ok(()))
+}
+
+fn rewritten_by(sample: &Sample, finish: Finish) -> Result<Image, Box<dyn Error>> {
     let running = running().ok_or("there are no structures")?;
     let is_seen = |(insn, aux): (&Insn, &Aux)| aux.seen.then_some(*insn);
     let seen: Vec<Insn> = sample.image.insns.iter().zip(&sample.facts).filter_map(is_seen).collect();
@@ -60,7 +105,7 @@ fn rewritten(sample: &Sample) -> Result<Image, Box<dyn Error>> {
     edited(sample, |list| {
         remove_dead(list)?;
         run(list, &options, |site| memory(site.insn).into())?;
-        Ok(())
+        finish(sample, list)
     })
 }
 

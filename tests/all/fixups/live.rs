@@ -30,7 +30,7 @@ const PER_CPU_ARRAY: u32 = 6;
 const LRU_HASH: u32 = 9;
 
 /// `BPF_F_TEST_RND_HI32`.
-pub(super) const RND_HI32: u32 = 4;
+pub(crate) const RND_HI32: u32 = 4;
 
 /// A program, and what a verifier knows of its instructions, by position.
 #[derive(Default)]
@@ -156,7 +156,7 @@ fn masked(mut insns: Vec<Insn>, dumped: bool) -> Vec<Insn> {
 
 /// Whether there is a kernel to compare with. Says so loudly if not. While the guard lives it does not
 /// blind programs.
-pub(super) fn kernel_6_18() -> Option<Hardening> {
+pub(crate) fn kernel_6_18() -> Option<Hardening> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release.split(['.', '-']).map_while(|number| number.trim().parse::<u32>().ok());
     let version = (numbers.next(), numbers.next());

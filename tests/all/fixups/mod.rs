@@ -5,10 +5,10 @@ mod blinding;
 mod calls;
 mod divisions;
 #[cfg(target_os = "linux")]
-mod live;
+pub(crate) mod live;
 mod loops;
 #[cfg(target_os = "linux")]
-mod random;
+pub(crate) mod random;
 mod subreg;
 
 use relinear::bpf::{Aux, Bpf, Insn};

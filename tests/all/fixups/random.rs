@@ -69,7 +69,7 @@ fn processor(scope: &mut Scope<'_>) {
 }
 
 /// Over an instruction that changes nothing, or over what is put between the two.
-fn may_goto(scope: &mut Scope<'_>) {
+pub(crate) fn may_goto(scope: &mut Scope<'_>) {
     // Or `r0` would be taken to be read.
     scope.push(Insn::mov64_imm(0, 1));
     scope.push(Insn::may_goto(1));
@@ -77,7 +77,7 @@ fn may_goto(scope: &mut Scope<'_>) {
 }
 
 /// How much stack the instructions that are walked use, for each function.
-fn stack(sample: &Sample) -> Vec<u32> {
+pub(crate) fn stack(sample: &Sample) -> Vec<u32> {
     let starts = sample.program().subprogs;
     let mut stack = vec![0; starts.len()];
     for ((at, insn), fact) in (0..).zip(&sample.image.insns).zip(&sample.facts) {
