@@ -6,7 +6,7 @@ use std::fmt::{Debug, Display};
 use relinear::bpf::{
     Bpf, Cfg, CfgError, Endian, FuncInfo, Insn, InsnReason, LineInfo, Program, asm, check_insn, decode,
 };
-use relinear::passes::{self, blind, dce};
+use relinear::passes::{self, Error as E, blind, dce};
 use relinear::{
     Arena, At, Branch, Deleted, Error, Fact, Handle, Limits, Linear, List, Patch, TableError, Target,
 };
@@ -297,7 +297,6 @@ fn passes_of(seen: &mut Seen) {
     seen.is("passes::Error::Edit", error, &text);
     // Provoked in tests/all/fixups and tests/all/ctx, which have the hosts for it.
     let at = Handle::new(3);
-    use passes::Error as E;
     for (name, error, text) in [
         (
             "BadSubprogs",

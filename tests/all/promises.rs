@@ -19,7 +19,7 @@ fn sources(folder: &str, into: &mut Vec<String>) {
         let name = path.strip_prefix(root).expect("it is below").to_str().expect("it is UTF-8").to_owned();
         if path.is_dir() && !name.ends_with("target") {
             sources(&name, into);
-        } else if name.ends_with(".rs") {
+        } else if Path::new(&name).extension().is_some_and(|extension| extension == "rs") {
             into.push(name);
         }
     }
