@@ -1,5 +1,8 @@
 //! Naive models, and the checks that hold this crate against them.
 //!
+//! [`check`] holds lists against a model, [`check_program`] what passes make of a program against the program
+//! itself, by a [reference interpreter](interp).
+//!
 //! The fuzz targets and `cargo test` run the same checks, which panic where the crate and the model
 //! disagree. Nothing here is of use to a program that edits programs.
 

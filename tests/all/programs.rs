@@ -11,8 +11,14 @@ fn check_bytes(bytes: &[u8]) {
     check_program(&ProgramCase::arbitrary(&mut Unstructured::new(bytes)).expect("no bytes are too few"));
 }
 
+/// So many cases, or as many as the environment asks for, if those are more.
+fn config(cases: u32) -> ProptestConfig {
+    let asked = ProptestConfig::default();
+    ProptestConfig { cases: asked.cases.max(cases), failure_persistence: None, ..asked }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(1000))]
 
     #[test]
     fn passes_leave_what_generated_programs_do(bytes in vec(any::<u8>(), 100..2500)) {
@@ -27,6 +33,19 @@ proptest! {
         if let Some(source) = bytes.first_mut() {
             *source |= 1;
         }
+        check_bytes(&bytes);
+    }
+}
+
+// Each of these programs becomes very long.
+proptest! {
+    #![proptest_config(config(256))]
+
+    #[test]
+    fn longer_forms_of_jumps_leave_what_programs_do(bytes in vec(any::<u8>(), 100..2500)) {
+        // Nothing but code that is inserted at two places.
+        let mut bytes = bytes;
+        bytes[..6].copy_from_slice(&[0, 0x80, 0, 0, 0, 0]);
         check_bytes(&bytes);
     }
 }

@@ -12,8 +12,8 @@ use crate::bpf::opcode::{
 use crate::fuzzing::interp::Machine;
 
 /// The fields of `struct __sk_buff` with the addresses of the packet.
-pub(super) const DATA: i16 = 76;
-pub(super) const DATA_END: i16 = 80;
+pub(in crate::fuzzing) const DATA: i16 = 76;
+pub(in crate::fuzzing) const DATA_END: i16 = 80;
 /// Its field `cb`, of bytes that a program may use as it likes.
 const OWN: i16 = 48;
 const OWN_END: i16 = 68;

@@ -14,6 +14,7 @@ use std::vec::Vec;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 
+pub(super) use self::memory::{DATA, DATA_END};
 use super::interp::{Machine, MapValues};
 use crate::Isa;
 use crate::bpf::{Bpf, Endian, Insn, Program};
@@ -94,8 +95,8 @@ impl Generated {
     }
 
     fn new(u: &mut Unstructured<'_>, style: Style, mut machine: Machine) -> Result<Self> {
-        machine.packet_starts = vec![memory::DATA.unsigned_abs().into()];
-        machine.packet_ends = vec![memory::DATA_END.unsigned_abs().into()];
+        machine.packet_starts = vec![DATA.unsigned_abs().into()];
+        machine.packet_ends = vec![DATA_END.unsigned_abs().into()];
         let mut writer = Writer {
             u,
             style,

@@ -78,7 +78,9 @@ impl Writer<'_, '_> {
         Ok(match self.u.int_in_range(0..=2)? {
             0 => Insn::new(class | op | X, dst, src, 0, 0),
             1 => {
-                let value = self.constant()?;
+                // The ends of conditions are where they go wrong.
+                let value = if self.u.arbitrary()? { self.constant()? } else { imm };
+                let value = value.wrapping_add(self.u.int_in_range(-1..=1)?);
                 self.push([Insn::mov64_imm(dst, value)]);
                 Insn::new(class | op | K, dst, 0, 0, imm)
             }

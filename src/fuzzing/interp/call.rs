@@ -3,7 +3,7 @@
 use std::vec::Vec;
 
 use super::fault::Reason;
-use super::machine::HelperCall;
+use super::machine::{HelperCall, Machine};
 use super::memory::{APART, MAPS, VALUES};
 use super::run::{Flow, Run};
 use crate::bpf::Insn;
@@ -21,6 +21,7 @@ const GET_PRANDOM_U32: i32 = 7;
 const GET_SMP_PROCESSOR_ID: i32 = 8;
 const LOOP: i32 = 181;
 
+const EFAULT: i64 = 14;
 const EINVAL: i64 = 22;
 const E2BIG: i64 = 7;
 
@@ -148,6 +149,10 @@ impl Run<'_> {
 
     /// Calls a helper. What it gives is made up, but for map values: it depends on earlier calls only.
     fn helper(&mut self, helper: i32) -> Result<u64, Reason> {
+        if let Some(log) = Machine::PACKET_LOADS.iter().position(|number| *number == helper) {
+            let value = self.packet_value(self.read(1)?, self.read(2)?, 1 << log)?;
+            return Ok(value.unwrap_or((-EFAULT).cast_unsigned()));
+        }
         let arguments = match helper {
             KTIME_GET_NS | GET_PRANDOM_U32 | GET_SMP_PROCESSOR_ID => 0,
             MAP_LOOKUP_ELEM => 2,

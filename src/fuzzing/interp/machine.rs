@@ -101,6 +101,10 @@ impl Default for Machine {
 }
 
 impl Machine {
+    /// Helpers that load one, two or four bytes from the packet: they take the context and an offset, and give
+    /// a negative number past the end. Linux has such, without a number, behind its verifier.
+    pub const PACKET_LOADS: [i32; 3] = [100_001, 100_002, 100_004];
+
     /// The address of the values of a map.
     #[must_use]
     pub fn value_address(map: u32) -> u64 {

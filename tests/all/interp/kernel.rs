@@ -38,8 +38,9 @@ fn listing(insns: &[Insn]) -> String {
     text
 }
 
-/// The verifier's reasons to refuse a program that has no fault: it does not see all that is so.
-const TOO_COMPLEX: [&str; 2] = ["too large", "too complex"];
+/// The verifier's reasons to refuse a program that has no fault: it does not see all that is so, and Linux 6.18 loses
+/// its way in some callbacks with loops, which it says itself.
+const NOT_AT_FAULT: [&str; 3] = ["too large", "too complex", "verifier bug: "];
 
 /// `BPF_PROG_TYPE_SCHED_CLS`.
 const TRAFFIC_CONTROL: u32 = 3;
@@ -71,7 +72,7 @@ fn the_interpreter_returns_what_the_kernel_does() {
         let outcome = machine.run(&program.insns).unwrap_or_else(|fault| panic!("{fault}: {}", text()));
         let loaded = match load(fixtures, &program) {
             Ok(loaded) => loaded,
-            Err(why) if TOO_COMPLEX.iter().any(|reason| why.log.contains(reason)) => {
+            Err(why) if NOT_AT_FAULT.iter().any(|reason| why.log.contains(reason)) => {
                 refused += 1;
                 continue;
             }
@@ -81,6 +82,6 @@ fn the_interpreter_returns_what_the_kernel_does() {
         let low = u32::try_from(outcome.value & u64::from(u32::MAX)).expect("32 bits");
         assert_eq!(returned, low, "{}", text());
     }
-    println!("{} programs agree, {refused} were too complex for the verifier", count() - refused);
+    println!("{} programs agree, {refused} were too much for the verifier", count() - refused);
     assert!(refused * 10 <= count(), "{refused} of {} programs were refused", count());
 }
