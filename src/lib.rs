@@ -96,6 +96,7 @@
 //! - the command `relinear` (feature `cli`; loading into the running kernel: feature `kernel`).
 //!
 //! Without default features the crate is `no_std` with `alloc`, and depends on `bumpalo` alone.
+#![doc = include_str!("errors.md")]
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -114,7 +115,7 @@ pub mod fuzzing;
 pub mod passes;
 
 pub use crate::core::{
-    Arena, At, Branch, Broken, CursorMut, Deleted, Error, Fact, Handle, Inserted, Isa, Linear, List,
+    Arena, At, Branch, Broken, CursorMut, Deleted, Error, Fact, Handle, Inserted, Isa, Limits, Linear, List,
     LongForm, Map, Marks, Origin, Patch, Relax, Relaxed, TableError, Target,
 };
 

@@ -228,7 +228,7 @@ mod tests {
                 }
                 assert!(Bpf::write_in_range(&mut insn, 0, end));
                 assert_eq!(Bpf::read(&insn, 0), end);
-                insn[0] = Insn { off: -3, imm: 77, ..insn[0] };
+                insn[0] = Insn::new(code, 0, src, -3, 77);
                 Bpf::write(&mut insn, 0, end);
                 assert_eq!(Bpf::read(&insn, 0), end);
                 assert_eq!(insn[0].imm == 77, in_off);

@@ -1,8 +1,33 @@
-//! [`Arena`]: the memory that lists live in, reused from program to program.
+//! [`Arena`] and [`Limits`]: the memory that lists live in, reused from program to program, and how much of it.
 
 use core::cell::Cell;
 
 use bumpalo::Bump;
+
+use super::Handle;
+use super::site::MAX_RUNS;
+
+/// The most that the lists of an [`Arena`] take; beyond that an edit is refused. The default is all that they can
+/// tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Units of one list, its original ones and all that were ever inserted. An edit needs room for two more than
+    /// it inserts, which branches may need as labels. Beyond: [`Error::TooLong`](super::Error::TooLong).
+    pub units: u32,
+    /// Edits of one list that insert. One may count twice, if it replaces an instruction, and a branch leads to its
+    /// start. Beyond: [`Error::TooManyEdits`](super::Error::TooManyEdits).
+    pub edits: u32,
+    /// Bytes of the arena, if there is a limit. Beyond: [`Error::OutOfMemory`](super::Error::OutOfMemory). Outputs are
+    /// not in the arena: they take the memory that [`Linear`](super::Linear) says for the units there may be.
+    pub bytes: Option<usize>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { units: Handle::MAX, edits: super::handle::to_u32(MAX_RUNS), bytes: None }
+    }
+}
 
 /// How much a list used of what grows with edits.
 #[derive(Clone, Copy, Default, Debug)]
@@ -25,6 +50,7 @@ pub struct Arena {
     expected: Cell<Usage>,
     /// Bytes that lists like those since the last reset need, if they begin with room for all edits.
     needed: Cell<usize>,
+    limits: Limits,
 }
 
 impl Arena {
@@ -34,16 +60,28 @@ impl Arena {
         Self::default()
     }
 
+    /// An empty arena whose lists take no more than this.
+    #[must_use]
+    pub fn with_limits(limits: Limits) -> Self {
+        let arena = Self { limits, ..Self::default() };
+        arena.bump.set_allocation_limit(limits.bytes);
+        arena
+    }
+
     /// Makes all the memory free for the next list.
     ///
-    /// If it was several blocks, they are replaced by one that takes lists like those since the last reset.
+    /// If it was several blocks, they are replaced by one that takes lists like those since the last reset, or by
+    /// none if there is no memory for it.
     pub fn reset(&mut self) {
         let (used, needed) = (self.bump.allocated_bytes(), self.needed.take());
         self.bump.reset();
         let kept = self.bump.allocated_bytes();
         if kept < used || kept < needed {
             self.bump = Bump::new();
-            self.bump = Bump::with_capacity(needed);
+            if self.limits.bytes.is_none_or(|limit| needed <= limit) {
+                self.bump = Bump::try_with_capacity(needed).unwrap_or_default();
+            }
+            self.bump.set_allocation_limit(self.limits.bytes);
         }
     }
 
@@ -55,6 +93,10 @@ impl Arena {
 
     pub(super) fn bump(&self) -> &Bump {
         &self.bump
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// The most that a list of this arena used.

@@ -579,9 +579,9 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     #[cold]
     fn reserve_units(&mut self, units: usize) -> Result<(), Error> {
         let needed = self.inserted.len() + units + MAX_LABELS;
-        let most = (Handle::MAX - self.base) as usize;
+        let most = self.most_inserted();
         if needed > most {
-            return Err(Error::TooLong { units: self.base as usize + needed });
+            return Err(Error::TooLong { units: self.original.len() + needed });
         }
         let roomy = needed.max(self.room.saturating_mul(2)).max(WORD).min(most);
         self.grow(roomy)?;
@@ -590,11 +590,11 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
 
     #[cold]
     fn reserve_runs(&mut self) -> Result<(), Error> {
-        let runs = self.runs.len();
-        if runs + RUNS_OF_EDIT > MAX_RUNS {
-            return Err(Error::TooManyEdits { limit: MAX_RUNS });
+        let (runs, limit) = (self.runs.len(), MAX_RUNS.min(self.arena.limits().edits as usize));
+        if runs + RUNS_OF_EDIT > limit {
+            return Err(Error::TooManyEdits { limit });
         }
-        let roomy = (runs * 2).clamp(LEAST_RUNS, MAX_RUNS);
+        let roomy = (runs * 2).max(LEAST_RUNS).min(limit);
         self.runs.try_reserve_exact(roomy - runs)?;
         Ok(())
     }

@@ -15,7 +15,7 @@ pub enum Error {
     },
     /// The list has as many patches as it can tell apart.
     TooManyEdits {
-        /// How many that is.
+        /// How many that is, with those that labels took.
         limit: usize,
     },
     /// The allocator refused.
@@ -93,7 +93,11 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::TooLong { units } => {
-                write!(f, "{units} units are more than the {} that handles can name", Handle::MAX)
+                write!(
+                    f,
+                    "{units} units are more than the limit of the arena, or the {} that handles can name",
+                    Handle::MAX
+                )
             }
             Self::TooManyEdits { limit } => write!(f, "a list takes no more than {limit} patches"),
             Self::OutOfMemory => f.write_str("out of memory"),

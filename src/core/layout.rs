@@ -8,7 +8,7 @@ use super::map::NOWHERE;
 use super::site::{Chain, Run, RunId, Slot};
 use super::walk::Place;
 use super::words::{WORD, Word, below};
-use super::{Handle, Isa, Linear, List};
+use super::{Error, Handle, Isa, Linear, List};
 
 /// What copies of fixed width may write beyond the true length, in units.
 pub(super) const SLACK: usize = 16;
@@ -28,6 +28,8 @@ pub(super) struct Layout<'s, 'a, I: Isa, A> {
     dead: &'s mut [u64],
     branches: &'s mut Vec<(Handle, u32)>,
     aliases: &'s mut Vec<(Handle, Handle)>,
+    /// Whether there was no memory for a note.
+    refused: bool,
 }
 
 impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
@@ -47,11 +49,12 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
             dead: &mut map.dead,
             branches,
             aliases,
+            refused: false,
         }
     }
 
     /// Lays everything out. Returns the length.
-    pub(super) fn run(mut self) -> usize {
+    pub(super) fn run(mut self) -> Result<usize, Error> {
         let (list, units) = (self.list, self.list.original.len());
         let mut at = 0;
         for (index, word) in list.words[..=units / WORD].iter().enumerate() {
@@ -91,7 +94,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         self.copy_original(at..units);
         self.weave_end();
         self.starts.sort_unstable();
-        self.new
+        if self.refused { Err(Error::OutOfMemory) } else { Ok(self.new) }
     }
 
     /// Copies a stretch of the original program that nothing was done to.
@@ -206,7 +209,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
     fn weave_unusual(&mut self, anchor: Handle, run: &Run) {
         match run.chain() {
             Chain::Fall => {
-                self.starts.push((anchor.index(), to_u32(self.new)));
+                note(self.starts, (anchor.index(), to_u32(self.new)), &mut self.refused);
                 self.copy_run(run, run.start.at());
                 self.set_label(anchor);
                 self.copy_units(anchor);
@@ -361,7 +364,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         }
         self.new += len;
         if list.words.has(at, |word| word.branch) {
-            self.branches.push((handle, to_u32(new)));
+            note(self.branches, (handle, to_u32(new)), &mut self.refused);
         }
         if !inserted {
             if len > 1 {
@@ -376,7 +379,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
     fn note_own(&mut self, handle: Handle, new: usize) {
         let new = to_u32(new);
         if handle.index() < self.list.base && self.original[handle.at()] != new {
-            self.own.push((handle.index(), new));
+            note(self.own, (handle.index(), new), &mut self.refused);
         }
     }
 
@@ -399,9 +402,11 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
             let first = list.run(list.run(last).next()).start;
             list.words.is_edited(first.at()).then_some(first)
         });
-        self.aliases.extend(alias.map(|first| (handle, first)));
+        if let Some(first) = alias {
+            note(self.aliases, (handle, first), &mut self.refused);
+        }
         if site.fall.is_some() || alias.is_some() {
-            self.starts.push((handle.index(), to_u32(self.new)));
+            note(self.starts, (handle.index(), to_u32(self.new)), &mut self.refused);
         }
     }
 
@@ -421,6 +426,16 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
             self.original[at] = to_u32(self.new);
             self.dead[at / WORD] |= 1 << (at % WORD);
         }
+    }
+}
+
+/// Appends a note, if there is memory for it.
+#[inline]
+pub(super) fn note<T>(notes: &mut Vec<T>, value: T, refused: &mut bool) {
+    if notes.len() < notes.capacity() || notes.try_reserve(1).is_ok() {
+        notes.push(value);
+    } else {
+        *refused = true;
     }
 }
 

@@ -36,7 +36,7 @@ impl<U, A> Default for Linear<U, A> {
 }
 
 impl<U, A> Linear<U, A> {
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         let Self { units, aux, map, branches, aliases } = self;
         units.clear();
         aux.clear();
@@ -106,7 +106,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
 
     fn sweep(&self, out: &mut Linear<I::Unit, A>, overlong: &mut Vec<Overlong>) -> Result<(), (u32, Error)> {
         self.prepare(out).map_err(|error| (0, error))?;
-        let new_len = Layout::new(self, out).run();
+        let new_len = Layout::new(self, out).run().map_err(|error| (0, error))?;
         debug_assert_eq!(new_len, self.live as usize);
         out.units.truncate(new_len);
         out.aux.truncate(new_len);

@@ -65,7 +65,7 @@ impl Window {
 /// | [`next`](List::next), a cursor's step | O(1), amortized over a walk |
 /// | [`linearize`](List::linearize) | O(units + inserted units), whatever the number of edits |
 pub struct List<'a, I: Isa, A = ()> {
-    arena: &'a Arena,
+    pub(super) arena: &'a Arena,
     pub(super) original: &'a [I::Unit],
     pub(super) base: u32,
     /// Live units.
@@ -110,7 +110,7 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
         let base = units + 1;
         let base = u32::try_from(base.next_multiple_of(WORD))
             .ok()
-            .filter(|&base| base <= Handle::MAX)
+            .filter(|&base| base <= Handle::MAX && units <= arena.limits().units as usize)
             .ok_or(Error::TooLong { units })?;
         let bump = arena.bump();
         let mut list = Self {
@@ -129,10 +129,10 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
             window: Window::CLOSED,
         };
         let expected = arena.expected();
-        list.grow(expected.inserted)?;
+        list.grow(expected.inserted.min(list.most_inserted()))?;
         list.blocks.try_reserve_exact(expected.blocks)?;
         list.sites.try_reserve_exact(expected.sites)?;
-        list.runs.try_reserve_exact(expected.runs)?;
+        list.runs.try_reserve_exact(expected.runs.min(arena.limits().edits as usize))?;
         list.targets.try_reserve_exact(expected.targets)?;
         list.scan()?;
         list.aux.resize(base as usize);
@@ -165,12 +165,17 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
         Ok(())
     }
 
-    /// Gives the columns room for `inserted` units.
+    /// How many units may be inserted.
+    pub(super) fn most_inserted(&self) -> usize {
+        (self.arena.limits().units - to_u32(self.original.len())).min(Handle::MAX - self.base) as usize
+    }
+
+    /// Gives the columns room for `inserted` units. That of the units comes last: a short edit asks it alone.
     pub(super) fn grow(&mut self, inserted: usize) -> Result<(), CollectionAllocErr> {
         let len = self.base as usize + inserted;
-        self.inserted.try_reserve_exact(inserted - self.inserted.len())?;
         self.aux.try_reserve(len)?;
         self.words.try_reserve(len)?;
+        self.inserted.try_reserve_exact(inserted - self.inserted.len())?;
         self.room = inserted;
         Ok(())
     }

@@ -21,7 +21,7 @@ mod table;
 mod walk;
 mod words;
 
-pub use arena::Arena;
+pub use arena::{Arena, Limits};
 pub use check::Broken;
 pub use cursor::CursorMut;
 pub use error::Error;

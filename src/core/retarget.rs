@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::handle::to_u32;
+use super::layout::note;
 use super::map::{Map, NOWHERE};
 use super::words::{WORD, Word, ones};
 use super::{Error, Handle, Isa, List};
@@ -26,6 +27,8 @@ pub(super) struct Retarget<'s, 'a, I: Isa, A> {
     overlong: &'s mut Vec<Overlong>,
     /// The first branch, in the order of the output, that has no place to go.
     fault: Option<(u32, Error)>,
+    /// Whether there was no memory to note a branch that does not reach.
+    refused: bool,
 }
 
 impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
@@ -35,7 +38,7 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
         map: &'s Map,
         overlong: &'s mut Vec<Overlong>,
     ) -> Self {
-        Self { list, units, map, overlong, fault: None }
+        Self { list, units, map, overlong, fault: None, refused: false }
     }
 
     /// Branches of original instructions that nothing was done to: each is at its label.
@@ -78,7 +81,11 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
 
     /// The fault, if there was one.
     pub(super) fn finish(self) -> Result<(), (u32, Error)> {
-        self.overlong.sort_by_key(|branch| branch.from);
+        if self.refused {
+            return Err((0, Error::OutOfMemory));
+        }
+        // A sort that is stable would need memory.
+        self.overlong.sort_unstable_by_key(|branch| (branch.from, branch.field));
         self.fault.map_or(Ok(()), Err)
     }
 
@@ -138,7 +145,7 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
                 let (min, max) = (*range.start(), *range.end());
                 let origin = map.origin(from).position();
                 let error = Error::OutOfRange { origin, from, to, displacement, min, max };
-                self.overlong.push(Overlong { at, field, from, error });
+                note(self.overlong, Overlong { at, field, from, error }, &mut self.refused);
             }
         }
     }

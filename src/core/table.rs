@@ -59,6 +59,8 @@ pub enum TableError {
         /// The record.
         record: usize,
     },
+    /// The allocator refused.
+    OutOfMemory,
 }
 
 impl fmt::Display for TableError {
@@ -69,6 +71,7 @@ impl fmt::Display for TableError {
             }
             Self::Order { record } => write!(f, "record {record} is not in ascending order"),
             Self::Inverted { record } => write!(f, "record {record} ends before it begins"),
+            Self::OutOfMemory => f.write_str("out of memory"),
         }
     }
 }
@@ -163,7 +166,7 @@ impl Map {
     /// # Errors
     ///
     /// [`TableError::Outside`] for a start at or past the end of the old program; [`TableError::Order`] if
-    /// the table does not strictly ascend.
+    /// the table does not strictly ascend; [`TableError::OutOfMemory`].
     pub fn adjust_starts<T>(
         &self,
         starts: &mut Vec<T>,
@@ -178,11 +181,19 @@ impl Map {
             }
             before = Some(old);
         }
-        for start in &mut *starts {
-            let start = position(start);
-            *start = if *start == 0 { 0 } else { self.start_of(*start) };
+        let new_start = |old| if old == 0 { 0 } else { self.start_of(old) };
+        let mut empty = 0;
+        for index in 0..starts.len() {
+            let start = new_start(*position(&mut starts[index]));
+            let end = starts.get_mut(index + 1).map_or(self.new_len(), |next| new_start(*position(next)));
+            empty += usize::from(start == end);
         }
         let mut removed = Vec::new();
+        removed.try_reserve_exact(empty).map_err(|_| TableError::OutOfMemory)?;
+        for start in &mut *starts {
+            let start = position(start);
+            *start = new_start(*start);
+        }
         let mut kept = 0;
         for index in 0..starts.len() {
             let start = *position(&mut starts[index]);

@@ -12,6 +12,15 @@ pub enum ElfError {
         /// What does not fit.
         reason: &'static str,
     },
+    /// The object is larger than [`Limits`](super::Limits) allow.
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there are, or at least.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// A section holds something no well-formed object has, or something this crate cannot move.
     Section {
         /// The name of the section.
@@ -67,6 +76,9 @@ impl fmt::Display for ElfError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Header { reason } => write!(f, "not an eBPF object: {reason}"),
+            Self::TooMany { what, count, limit } => {
+                write!(f, "the object has {count} {what}, and the limit is {limit}")
+            }
             Self::Section { section, offset, reason } => {
                 write!(f, "section {section:?}, offset {offset:#x}: {reason}")
             }

@@ -36,6 +36,7 @@ mod edit;
 mod error;
 mod image;
 mod jump_tables;
+mod limits;
 mod lines;
 mod moves;
 mod object;
@@ -57,6 +58,7 @@ pub use code::{
 pub use ctx::NoMember;
 pub use edit::Edit;
 pub use error::ElfError;
+pub use limits::Limits;
 pub use object::{Note, Object, Referent};
 pub use patch::{PatchError, PatchReason, PatchReport, patch};
 pub use place::{Place, SourceLine};

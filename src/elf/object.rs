@@ -10,6 +10,7 @@ use super::bytes::Bytes;
 use super::code::{CodeSection, Function, Relocation};
 use super::error::ElfError;
 use super::image::{Content, Image};
+use super::limits::Limits;
 use super::records::ExtLinks;
 use super::write;
 use crate::bpf::Endian;
@@ -89,9 +90,21 @@ impl<'d> Object<'d> {
     /// # Errors
     ///
     /// [`ElfError::Header`] if it is no object for eBPF; [`ElfError::Section`] and
-    /// [`ElfError::Symbol`] for what is malformed in it, or of a kind that could not be kept right.
+    /// [`ElfError::Symbol`] for what is malformed in it, or of a kind that could not be kept right;
+    /// [`ElfError::TooMany`] beyond the default [`Limits`].
     pub fn parse(data: &'d [u8]) -> Result<Self, ElfError> {
+        Self::parse_with(data, &Limits::default())
+    }
+
+    /// As [`parse`](Object::parse), with limits of the caller's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Object::parse).
+    pub fn parse_with(data: &'d [u8], limits: &Limits) -> Result<Self, ElfError> {
+        limits.check_bytes(data)?;
         let image = Image::parse(data)?;
+        limits.check_image(&image)?;
         let mut code_of = alloc::vec![None; image.sections.len()];
         let mut code = Vec::new();
         for index in (0..image.sections.len()).filter(|&index| image.sections[index].is_code()) {
@@ -120,6 +133,9 @@ impl<'d> Object<'d> {
         };
         object.read_functions()?;
         object.read_btf()?;
+        let of_ext =
+            |code: &CodeSection| code.func_info().len() + code.line_info().len() + code.core_relos().len();
+        limits.check_records(&object.image, object.code.iter().map(of_ext).sum())?;
         Ok(object)
     }
 

@@ -10,6 +10,8 @@ mod cfg;
 mod cli;
 #[cfg(feature = "bpf")]
 mod ctx;
+#[cfg(feature = "elf")]
+mod determinism;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod differential;
 #[cfg(feature = "bpf")]
@@ -20,6 +22,8 @@ mod edits;
 mod elf;
 #[cfg(feature = "bpf")]
 mod encoding;
+#[cfg(feature = "bpf")]
+mod errors;
 #[cfg(feature = "elf")]
 mod facts;
 #[cfg(all(feature = "cli", target_os = "linux"))]
@@ -40,6 +44,7 @@ mod objects;
 mod passes;
 #[cfg(feature = "fuzzing")]
 mod programs;
+mod promises;
 #[cfg(feature = "bpf")]
 mod random;
 #[cfg(any(feature = "bpf", feature = "fuzzing"))]

@@ -1,0 +1,57 @@
+//! The same input and options give the same bytes: run twice, and on several threads at once.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use relinear::elf::{Object, patch};
+use relinear::passes::{Pass, blind, dce};
+
+fn objects() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("it is there")
+        .map(|entry| entry.expect("it can be listed").path())
+        .collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "o"));
+    paths.sort();
+    paths
+}
+
+fn patched(path: &Path) -> Vec<u8> {
+    let file = fs::read(path).expect("it is there");
+    let mut object = Object::parse(&file).expect("it is an object");
+    let options = blind::Options { seed: 7, ..blind::Options::default() };
+    patch(&mut object, &[Pass::Dce(dce::Options::default()), Pass::Blind(options)])
+        .expect("it can be patched");
+    object.write().expect("it can be written")
+}
+
+/// FNV-1a, which needs nothing but this.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// In both byte orders, there are objects for both. `RELINEAR_HASHES` names a file for what came out, so that
+/// builds of other kinds can be compared with this one.
+#[test]
+fn the_same_bytes_twice_and_on_each_thread() {
+    let paths = objects();
+    assert!(paths.iter().any(|path| path.to_string_lossy().ends_with(".be.o")));
+    let once: Vec<Vec<u8>> = paths.iter().map(|path| patched(path)).collect();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2)
+            .map(|_| scope.spawn(|| paths.iter().map(|path| patched(path)).collect::<Vec<_>>()))
+            .collect();
+        for thread in threads {
+            assert!(thread.join().expect("it ends") == once);
+        }
+    });
+    if let Some(file) = std::env::var_os("RELINEAR_HASHES") {
+        let line = |(path, bytes): (&PathBuf, &Vec<u8>)| {
+            format!("{:016x} {}\n", hash(bytes), path.file_name().unwrap_or_default().to_string_lossy())
+        };
+        fs::write(file, paths.iter().zip(&once).map(line).collect::<String>()).expect("it can be written");
+    }
+}

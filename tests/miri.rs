@@ -1,0 +1,105 @@
+//! The core at sizes that Miri gets through: every column of a list, both outputs, tables, reuse of an arena.
+//!
+//! A test binary of its own: the others read files, start processes, or take hours there.
+#![cfg(feature = "bpf")]
+
+use relinear::bpf::{Bpf, Insn};
+use relinear::{Arena, At, Branch, Deleted, Fact, Handle, Linear, List, Patch, Target};
+
+const MOV: Insn = Insn::mov64_imm(1, 1);
+const JUMP: Insn = Insn::jmp_imm(0x10, 1, 0, 0);
+
+/// Numbers that look random: an edit at each place, of each kind, sooner or later.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u32::try_from((self.0 >> 33) % u64::from(limit)).expect("it is below")
+    }
+}
+
+fn edit_at_random(arena: &Arena, units: u32, edits: u32, seed: u64) -> (Vec<Insn>, Vec<u16>) {
+    let mut numbers = Numbers(seed);
+    let mut program = vec![MOV; units as usize];
+    for at in (0..program.len()).step_by(7) {
+        program[at] = JUMP;
+    }
+    program[2..4].copy_from_slice(&Insn::ld_imm64(1, 7));
+    program[units as usize - 1] = Insn::exit();
+    let facts: Vec<u16> = (0..).take(program.len()).collect();
+    let mut list = List::<Bpf, u16>::with_aux(arena, &program, &facts).expect("a list");
+    let long = [MOV; 150];
+    let mut handles: Vec<Handle> = list.iter().collect();
+    handles.pop();
+    for _ in 0..edits {
+        let at = handles[numbers.below(u32::try_from(handles.len()).expect("few")) as usize];
+        if !list.is_live(at) {
+            continue;
+        }
+        let len = numbers.below(9) + 1;
+        let mut units = long[..len as usize].to_vec();
+        let to =
+            [Branch::new(0, [Target::Local(0), Target::End, Target::Original(5)][numbers.below(3) as usize])];
+        let branches = numbers.below(3) == 0;
+        if branches {
+            units[0] = JUMP;
+        }
+        let fact = [Fact::Keep, Fact::Reset, Fact::MoveTo(len - 1)][numbers.below(3) as usize];
+        let patch = Patch::new(&units).branches(if branches { &to } else { &[] });
+        let inserted = match numbers.below(8) {
+            0 | 1 => list.replace(at, patch.fact(fact)),
+            2 | 3 => list.prepend(at, patch),
+            4 => list.prepend_fallthrough(at, patch),
+            5 | 6 => list.append(at, patch),
+            _ => {
+                list.delete(at).expect("it is live");
+                continue;
+            }
+        };
+        let inserted = inserted.expect("it is in order");
+        handles.push(inserted.first());
+        handles.push(inserted.at(len - 1));
+    }
+    list.append(Handle::new(0), &long[..]).ok();
+    list.check().expect("it is sound");
+    let mut out = Linear::default();
+    for _ in 0..2 {
+        list.linearize_into(&mut out).expect("it is laid out");
+    }
+    assert_eq!(out.units.len(), list.live_len() as usize);
+    let mut lines: Vec<u32> = (0..units).collect();
+    out.map.adjust_points(&mut lines, At::Start, Deleted::Slide, |line| line).expect("it is in order");
+    let mut starts = vec![0, units / 2];
+    out.map.adjust_starts(&mut starts, |start| start).expect("it is in order");
+    for new in 0..out.map.new_len() {
+        assert!(out.map.origin(new).position() <= units);
+    }
+    (out.units, out.aux)
+}
+
+#[test]
+fn lists_at_bounded_sizes() {
+    let (seeds, edits) = if cfg!(miri) { (12, 60) } else { (200, 300) };
+    let mut arena = Arena::new();
+    for seed in 0..seeds {
+        let units = 65 + u32::try_from(seed).expect("few") % 70;
+        let fresh = edit_at_random(&Arena::new(), units, edits, seed);
+        // Memory that was used before makes no difference.
+        assert_eq!(edit_at_random(&arena, units, edits, seed), fresh, "seed {seed}");
+        arena.reset();
+    }
+}
+
+#[test]
+fn branches_take_their_longer_form() {
+    // Of 2^15 units and more, which is as few as it takes.
+    let far = vec![MOV; 1 << 15];
+    let program = [JUMP.with_off(1), MOV, Insn::exit()];
+    let arena = Arena::new();
+    let mut list = List::<Bpf>::new(&arena, &program).expect("a list");
+    list.append(Handle::new(1), &far[..]).expect("there is room");
+    let mut out = Linear::default();
+    assert_eq!(list.linearize_relaxed(&mut out), Ok(1));
+    assert!(out.units.len() > far.len() + program.len());
+}
