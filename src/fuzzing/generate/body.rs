@@ -114,9 +114,7 @@ impl Writer<'_, '_> {
     }
 
     fn call_loop(&mut self, passes_pointer: bool) -> Result<()> {
-        // Linux 6.18 fails to load a callback that is never called: it deletes it, but not what refers to it.
-        let least = i32::from(self.style.for_kernel);
-        let turns = self.u.int_in_range(least..=3)?;
+        let turns = self.u.int_in_range(0..=3)?;
         if passes_pointer {
             self.word_address(3)?;
         } else {

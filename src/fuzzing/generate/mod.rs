@@ -129,7 +129,8 @@ pub(super) fn machine(u: &mut Unstructured<'_>) -> Result<Machine> {
 impl Writer<'_, '_> {
     fn program(&mut self) -> Result<Program> {
         for _ in 0..self.u.int_in_range(0..=3)? {
-            let is_callback = self.u.ratio(1, 3)?;
+            // Random callbacks lead the verifier of Linux 6.18 astray, up to an oops in `__mark_chain_precision`.
+            let is_callback = !self.style.for_kernel && self.u.ratio(1, 3)?;
             let pointer = self.u.arbitrary::<bool>()?.then_some(if is_callback { 2 } else { 1 });
             self.callees.push(Callee { is_callback, pointer });
         }
