@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The core under Miri (tree borrows, strict provenance), AddressSanitizer and valgrind; objects under the latter two.
-# `--quick` is what CI runs: the core, in a few minutes. What is not installed is skipped, and says so.
+# `--quick` is what CI runs: the core, in a minute, without AddressSanitizer. What is skipped says so.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 quick=${1:-}
@@ -23,23 +23,34 @@ else
 	skip "Miri: rustup +nightly component add miri"
 fi
 
-if cargo +nightly --version >/dev/null 2>&1; then
-	features=fuzzing,bpf tests=("${core[@]}")
-	if [[ $quick != --quick ]]; then features=fuzzing,elf tests+=("${objects[@]}"); fi
-	# Leaks are looked for as well; memory that is refused is a matter of tests/alloc.rs.
-	run env RUSTFLAGS="-Zsanitizer=address" cargo +nightly test -q --target "$host" --target-dir target/asan \
-		--no-default-features --features "$features" --test all -- "${tests[@]}"
+if [[ $quick == --quick ]]; then
+	skip "AddressSanitizer, which builds everything again: run tests/scripts/sanitizers.sh"
+elif cargo +nightly --version >/dev/null 2>&1; then
+	export RUSTFLAGS="-Zsanitizer=address"
+	asan=(cargo +nightly test -q --target "$host" --target-dir target/asan)
+	run "${asan[@]}" --no-default-features --features bpf --test miri --test alloc
+	run "${asan[@]}" --no-default-features --features fuzzing,elf --test all -- "${core[@]}" "${objects[@]}"
+	unset RUSTFLAGS
 else
 	skip "AddressSanitizer: needs a nightly toolchain"
 fi
 
+# The test binaries that these arguments of cargo give.
+binaries() {
+	cargo test "$@" --no-run --message-format=json 2>/dev/null |
+		sed -n '/"kind":\["test"\]/s/.*"executable":"\([^"]*\)".*/\1/p'
+}
+
 if command -v valgrind >/dev/null; then
-	features=bpf tests=(tables::)
-	if [[ $quick != --quick ]]; then features=elf,bpf tests+=("${objects[@]}"); fi
-	binary=$(cargo test --no-default-features --features "$features" --test all --no-run --message-format=json 2>/dev/null |
-		sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
-	run env PROPTEST_CASES=8 valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
-		"$binary" --test-threads=1 "${tests[@]}"
+	memcheck=(valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite)
+	for binary in $(binaries --all-features --test miri); do
+		run "${memcheck[@]}" "$binary" --test-threads=1
+	done
+	if [[ $quick != --quick ]]; then
+		for binary in $(binaries --all-features --test all); do
+			run env PROPTEST_CASES=8 "${memcheck[@]}" "$binary" --test-threads=1 "${core[@]}" "${objects[@]}"
+		done
+	fi
 else
 	skip "valgrind is not installed"
 fi
