@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::handle::to_u32;
 use super::layout::note;
 use super::map::{Map, NOWHERE};
-use super::words::{WORD, Word, ones};
+use super::words::{WORD, ones};
 use super::{Error, Handle, Isa, List};
 
 /// A branch that does not reach its target.
@@ -44,16 +44,21 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
     /// Branches of original instructions that nothing was done to: each is at its label.
     pub(super) fn original_branches(&mut self) {
         let list = self.list;
-        let (labels, words) = (&self.map.labels[..], &list.words[..=list.original.len() / WORD]);
+        let units = list.original.len();
+        let (labels, words) = (&self.map.labels[..=units], &list.words[..=units / WORD]);
         for (index, word) in words.iter().enumerate() {
+            let singles = word.singles();
             for at in ones(word.branch & !word.touched(), index * WORD) {
+                let from = labels[at];
                 // A target out of the program is left to `aim`, as is one in the middle of an instruction.
-                self.aim_quickly(word, at, labels[at], |insn| {
-                    let to =
-                        usize::try_from(i64::from(to_u32(at)) + I::base(insn, 0) + I::read(insn, 0)).ok()?;
+                let target = |displacement: i64| {
+                    let to = usize::try_from(i64::from(to_u32(at)) + displacement).ok()?;
                     let word = words.get(to / WORD)?;
-                    (to < list.original.len() && word.inner >> (to % WORD) & 1 == 0).then_some(to)
-                });
+                    (to < units && word.inner >> (to % WORD) & 1 == 0).then(|| labels[to])
+                };
+                if singles >> (at % WORD) & 1 == 0 || !self.aim_quickly(from, target) {
+                    self.aim_listed(Handle::new(to_u32(at)), from);
+                }
             }
         }
     }
@@ -63,10 +68,15 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
         let (list, labels) = (self.list, &self.map.labels[..]);
         let first = list.base as usize / WORD;
         for (index, word) in list.words.iter().enumerate().skip(first) {
+            let singles = word.singles() & !word.touched();
             for (at, rank) in ones(word.branch, index * WORD).zip(word.branches..) {
                 let from = labels[at];
+                let target = |_| labels.get(list.target_by_rank(rank, 0).ok()?.at()).copied();
+                if singles >> (at % WORD) & 1 != 0 && from != NOWHERE && self.aim_quickly(from, target) {
+                    continue;
+                }
                 if word.touched() >> (at % WORD) & 1 == 0 && from != NOWHERE {
-                    self.aim_quickly(word, at, from, |_| list.target_by_rank(rank, 0).ok().map(Handle::at));
+                    self.aim_listed(Handle::new(to_u32(at)), from);
                 }
             }
         }
@@ -89,29 +99,21 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
         self.fault.map_or(Ok(()), Err)
     }
 
-    /// As [`aim`](Self::aim) for a branch of `word`, in half of the instructions if it has one unit and field, and leads
-    /// to a place, whose handle index `target_of` finds.
+    /// As [`aim`](Self::aim), in half of the instructions, for a branch of one unit and field that leads to a place: what
+    /// `target` makes of its displacement, counted from where the branch was. Says whether it did.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it is to share what is loaded with the loop that it stands in")]
-    fn aim_quickly(
-        &mut self,
-        word: &Word,
-        at: usize,
-        from: u32,
-        target_of: impl Fn(&[I::Unit]) -> Option<usize>,
-    ) {
-        let map = self.map;
-        if word.is_single(at % WORD) && I::MAX_FIELDS == 1 {
-            let insn = core::slice::from_mut(&mut self.units[from as usize]);
-            if let Some(&to) = target_of(insn).and_then(|target| map.labels.get(target))
-                && to < map.new_len
-                && (map.starts.is_empty() || !I::enters(insn, 0))
-                && I::write_in_range(insn, 0, i64::from(to) - i64::from(from) - I::base(insn, 0))
-            {
-                return;
-            }
+    fn aim_quickly(&mut self, from: u32, target: impl Fn(i64) -> Option<u32>) -> bool {
+        let Map { new_len, ref starts, .. } = *self.map;
+        let Some(insn) = self.units.get_mut(from as usize).map(core::slice::from_mut) else { return false };
+        if I::MAX_FIELDS != 1 || !starts.is_empty() && I::enters(insn, 0) {
+            return false;
         }
-        self.aim_listed(Handle::new(to_u32(at)), from);
+        let base = I::base(insn, 0);
+        I::update(insn, 0, |displacement| {
+            let to = target(displacement + base).filter(|&to| to < new_len)?;
+            Some(i64::from(to) - i64::from(from) - base)
+        })
     }
 
     /// A branch that leads where the list says.
