@@ -5,6 +5,7 @@ use core::ops::Range;
 
 use super::handle::to_u32;
 use super::map::NOWHERE;
+use super::retarget::Aim;
 use super::site::{Chain, Run, RunId, Slot};
 use super::walk::Place;
 use super::words::{WORD, Word, below};
@@ -12,6 +13,9 @@ use super::{Error, Handle, Isa, Linear, List};
 
 /// What copies of fixed width may write beyond the true length, in units.
 pub(super) const SLACK: usize = 16;
+
+/// Words that are laid out before the branches of those before are fixed: their units are in the cache then.
+const TILE: usize = 32;
 
 /// One layout under way.
 pub(super) struct Layout<'s, 'a, I: Isa, A> {
@@ -23,6 +27,8 @@ pub(super) struct Layout<'s, 'a, I: Isa, A> {
     inserted: &'s mut [u32],
     /// Where the next unit goes.
     new: usize,
+    /// The next original unit to lay out.
+    at: usize,
     own: &'s mut Vec<(u32, u32)>,
     starts: &'s mut Vec<(u32, u32)>,
     dead: &'s mut [u64],
@@ -44,6 +50,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
             original,
             inserted,
             new: 0,
+            at: 0,
             own: &mut map.own,
             starts: &mut map.starts,
             dead: &mut map.dead,
@@ -53,11 +60,40 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         }
     }
 
-    /// Lays everything out. Returns the length.
+    /// Lays everything out, and fixes the branches that lead where it is known already. Returns the length.
     pub(super) fn run(mut self) -> Result<usize, Error> {
         let (list, units) = (self.list, self.list.original.len());
-        let mut at = 0;
-        for (index, word) in list.words[..=units / WORD].iter().enumerate() {
+        let words = units / WORD + 1;
+        let mut laid = 0..0;
+        for start in (0..words).step_by(TILE) {
+            let end = words.min(start + TILE);
+            self.lay_words(start..end);
+            // One behind, a near branch ahead is known too.
+            self.aim_words(laid);
+            laid = start..end;
+        }
+        self.weave_end();
+        self.original[list.end().at() + 1..].fill(NOWHERE);
+        self.aim_words(laid);
+        self.starts.sort_unstable();
+        if self.refused { Err(Error::OutOfMemory) } else { Ok(self.new) }
+    }
+
+    /// Fixes branches of words that are laid out; those that do not lead to what is laid out have to wait.
+    fn aim_words(&mut self, words: Range<usize>) {
+        let (branches, refused) = (&mut *self.branches, &mut self.refused);
+        let mut aim: Aim<'_, I> =
+            Aim { units: self.units, new_len: self.list.live, no_starts: self.starts.is_empty() };
+        aim.originals(&self.list.words, words, &self.original[..self.at], |handle, from| {
+            note(branches, (handle, from), refused);
+        });
+    }
+
+    /// Lays out what stands in these words of the original program.
+    fn lay_words(&mut self, words: Range<usize>) {
+        let (list, units) = (self.list, self.list.original.len());
+        let mut at = self.at;
+        for (index, word) in words.clone().zip(&list.words[words.clone()]) {
             let mut touched = word.touched();
             if touched == 0 {
                 continue;
@@ -91,10 +127,12 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                 touched = if at - base < WORD { touched & !below(at - base) } else { 0 };
             }
         }
-        self.copy_original(at..units);
-        self.weave_end();
-        self.starts.sort_unstable();
-        if self.refused { Err(Error::OutOfMemory) } else { Ok(self.new) }
+        let end = units.min(words.end * WORD);
+        if at < end {
+            self.copy_original(at..end);
+            at = end;
+        }
+        self.at = at;
     }
 
     /// Copies a stretch of the original program that nothing was done to.
@@ -181,7 +219,6 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         } else {
             self.set_label(end);
         }
-        self.original[end.at() + 1..].fill(NOWHERE);
     }
 
     /// An instruction with one run.
@@ -283,6 +320,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
     fn weave_site(&mut self, anchor: Handle) {
         let list = self.list;
         let mut place = Place::Before(anchor);
+        let aliases = self.aliases.len();
         self.note_start(anchor);
         while place != Place::After(anchor) {
             place = match place {
@@ -317,6 +355,16 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                 }
                 _ => list.step(place),
             }
+        }
+        self.settle_aliases(aliases);
+    }
+
+    /// Sets labels that coincide with labels inside prepended code, innermost first, from alias `first` on.
+    fn settle_aliases(&mut self, first: usize) {
+        while self.aliases.len() > first
+            && let Some((label, inside)) = self.aliases.pop()
+        {
+            *self.label_mut(label) = *self.label_mut(inside);
         }
     }
 
@@ -386,10 +434,14 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
     /// A branch to `handle` lands here, or on the label of the first instruction prepended to it.
     #[inline]
     fn set_label(&mut self, handle: Handle) {
-        let new = to_u32(self.new);
+        *self.label_mut(handle) = to_u32(self.new);
+    }
+
+    #[inline]
+    fn label_mut(&mut self, handle: Handle) -> &mut u32 {
         match handle.index().checked_sub(self.list.base) {
-            None => self.original[handle.at()] = new,
-            Some(at) => self.inserted[at as usize] = new,
+            None => &mut self.original[handle.at()],
+            Some(at) => &mut self.inserted[at as usize],
         }
     }
 
