@@ -1,6 +1,7 @@
 //! [`Layout`]: where everything goes, in the order of the list. Untouched stretches move as blocks.
 
 use alloc::vec::Vec;
+use core::hint::black_box;
 use core::ops::Range;
 
 use super::handle::to_u32;
@@ -8,7 +9,7 @@ use super::map::NOWHERE;
 use super::retarget::Aim;
 use super::site::{Chain, Run, RunId, Slot};
 use super::walk::Place;
-use super::words::{WORD, Word, below};
+use super::words::{WORD, Word, below, ones};
 use super::{Error, Handle, Isa, Linear, List};
 
 /// What copies of fixed width may write beyond the true length, in units.
@@ -29,6 +30,8 @@ pub(super) struct Layout<'s, 'a, I: Isa, A> {
     new: usize,
     /// The next original unit to lay out.
     at: usize,
+    /// The lone runs of a word.
+    gathered: [Option<Run>; WORD],
     own: &'s mut Vec<(u32, u32)>,
     starts: &'s mut Vec<(u32, u32)>,
     dead: &'s mut [u64],
@@ -51,6 +54,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
             inserted,
             new: 0,
             at: 0,
+            gathered: [None; WORD],
             own: &mut map.own,
             starts: &mut map.starts,
             dead: &mut map.dead,
@@ -103,6 +107,9 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                 touched &= !below(at - base);
             }
             let bodies = word.bodies & !word.dead;
+            if word.block != 0 {
+                self.gather(word);
+            }
             // If they are edited in order, the run of the next edited one: cheaper than counting bits for each.
             let mut run = word.first_run;
             while touched != 0 {
@@ -191,17 +198,33 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         end
     }
 
+    /// Gathers the lone runs of a word that was not edited in order, and brings their units near. They are anywhere: asked
+    /// for all at once, they do not have to be waited for one after the other.
+    fn gather(&mut self, word: &Word) {
+        let list = self.list;
+        for bit in ones(word.edited, 0) {
+            self.gathered[bit] = match list.slot_in(word, bit) {
+                Slot::Lone(id) => Some(*list.run(id)),
+                Slot::Site(_) => None,
+            };
+        }
+        for bit in ones(word.edited, 0) {
+            let run = self.gathered[bit].map(|run| (run.start.index() - list.base) as usize);
+            black_box(run.and_then(|start| list.inserted.get(start).copied()));
+        }
+    }
+
     /// One original instruction that was edited, and all that stands around it. Returns its length.
     #[inline]
     fn weave(&mut self, word: &Word, at: usize, run_in_order: u32) -> usize {
         let (list, anchor) = (self.list, Handle::new(to_u32(at)));
-        let slot = match word.block {
-            0 => Slot::Lone(RunId::new(run_in_order)),
-            _ => list.slot_in(word, at % WORD),
+        let run = match word.block {
+            0 => Some(*list.run(RunId::new(run_in_order))),
+            _ => self.gathered[at % WORD],
         };
-        match slot {
-            Slot::Lone(id) => self.weave_lone(anchor, list.run(id)),
-            Slot::Site(_) => self.weave_site(anchor),
+        match run {
+            Some(run) => self.weave_lone(anchor, &run),
+            None => self.weave_site(anchor),
         }
         if word.is_single(at % WORD) {
             return 1;
