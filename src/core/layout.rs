@@ -128,11 +128,11 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                     self.weave_bodies::<INSERTED>(here, run as usize, count as usize);
                     run += count;
                     let final_one = here + count as usize - 1;
-                    at = final_one + self.label_rest::<INSERTED>(word, final_one);
+                    at = final_one + self.label_rest::<INSERTED>(word, final_one, true);
                 } else if word.edited >> bit & 1 != 0 {
                     self.weave::<INSERTED>(word, here, run);
                     run += 1;
-                    at = here + self.label_rest::<INSERTED>(word, here);
+                    at = here + self.label_rest::<INSERTED>(word, here, false);
                 } else {
                     let dead = (touched & !word.edited) >> bit;
                     at = end.min(here + dead.trailing_ones() as usize);
@@ -216,20 +216,21 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         }
     }
 
-    /// Labels the units of an edited instruction but its first. Returns how many it has with that.
+    /// Labels the units of an edited instruction but its first, which are gone for sure if it was `replaced`. Returns how
+    /// many it has with that.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "most have no other units, and then there is nothing to do")]
-    fn label_rest<const INSERTED: bool>(&mut self, word: &Word, at: usize) -> usize {
-        if word.is_single(at % WORD) { 1 } else { self.label_inner::<INSERTED>(at) }
+    fn label_rest<const INSERTED: bool>(&mut self, word: &Word, at: usize, replaced: bool) -> usize {
+        if word.is_single(at % WORD) { 1 } else { self.label_inner::<INSERTED>(at, replaced) }
     }
 
     #[inline(never)]
-    fn label_inner<const INSERTED: bool>(&mut self, at: usize) -> usize {
+    fn label_inner<const INSERTED: bool>(&mut self, at: usize, replaced: bool) -> usize {
         let (list, anchor) = (self.list, Handle::new(to_u32(at)));
         let len = list.len_at(anchor);
         if INSERTED {
             self.labels::<INSERTED>(at + 1..at + len).fill(NOWHERE);
-        } else if !list.is_live(anchor) || list.body(anchor) != anchor {
+        } else if replaced || !list.is_live(anchor) || list.body(anchor) != anchor {
             self.label_gone(at + 1..at + len);
         }
         len
