@@ -155,11 +155,12 @@ impl<'d> Image<'d> {
         let mut budget = Budget::of(data);
         let mut symbol_table = None;
         for index in 0..header.sections {
-            let raw = header.raw_section(index)?;
+            // The first one stands for no section, whatever it says: loaders begin with the second.
+            let raw = if index == 0 { RawSection::default() } else { header.raw_section(index)? };
             let name =
                 if index == 0 { &[][..] } else { budget.name(names, raw.name).ok_or(BAD_SECTION_NAME)? };
             let fail = |reason| ElfError::section(name, raw.offset, reason);
-            if raw.kind != elf::SHT_NOBITS.0 && index != 0 {
+            if raw.kind != elf::SHT_NOBITS.0 {
                 budget.take(raw.size).ok_or(fail("sections overlap, or are larger than the file"))?;
             }
             budget.align(raw.align).ok_or(fail("unsupported alignment"))?;
@@ -317,7 +318,7 @@ impl<'d> Header<'d> {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct RawSection {
     name: u32,
     kind: u32,
