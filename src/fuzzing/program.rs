@@ -78,7 +78,8 @@ impl<'a> Arbitrary<'a> for ProgramCase {
     /// One in [`RARE`] of those that ask for it gets far insertions, by the sum of its bytes: as the other passes they
     /// find something new, and all that comes of that would take its time, too.
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
-        let sum = u.peek_bytes(u.len()).into_iter().flatten().fold(0, |sum: u8, byte| sum.wrapping_add(*byte));
+        let sum =
+            u.peek_bytes(u.len()).into_iter().flatten().fold(0, |sum: u8, byte| sum.wrapping_add(*byte));
         let [source, bits, kernel, seed, stack, more, far @ ..] = u.arbitrary::<[u8; HEADER]>()?;
         let is_safe = source & 1 == 0;
         let (program, machine) = if is_safe {

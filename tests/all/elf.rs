@@ -243,7 +243,10 @@ fn a_section_that_dce_leaves_nothing_of_is_clean() {
         if code != text {
             let last = list.iter().last().unwrap();
             list.replace(last, &[Insn::mov64_imm(0, 0), Insn::exit()][..]).unwrap();
-            handles(list).into_iter().filter(|&handle| handle != last).for_each(|at| list.delete(at).unwrap());
+            handles(list)
+                .into_iter()
+                .filter(|&handle| handle != last)
+                .for_each(|at| list.delete(at).unwrap());
         }
     })
     .unwrap();
