@@ -380,7 +380,9 @@ fn read_symbols<'d>(
     let strings = Bytes::new(strings, file.endian);
     let mut symbols = Vec::with_capacity(table.len() / SYMBOL);
     for (index, raw) in table.chunks_exact(SYMBOL).enumerate() {
-        let raw = Bytes::new(raw, file.endian);
+        // The first one stands for no symbol, whatever it says.
+        let is_none = index == 0;
+        let raw = Bytes::new(if is_none { &[0; SYMBOL] } else { raw }, file.endian);
         let fail = |reason| ElfError::symbol(&[], index, reason);
         let short = || fail("cut short");
         let shndx = raw.u16(6).ok_or_else(short)?;
@@ -395,7 +397,7 @@ fn read_symbols<'d>(
             shndx if usize::from(shndx) < sections => Some(usize::from(shndx)),
             _ => return Err(fail("in a section that does not exist")),
         };
-        let name = raw.u32(0).and_then(|at| budget.name(strings, at));
+        let name = if is_none { Some(&[][..]) } else { raw.u32(0).and_then(|at| budget.name(strings, at)) };
         symbols.push(Symbol {
             name: name.ok_or_else(|| fail("its name is not in the string table"))?,
             section,

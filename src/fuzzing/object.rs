@@ -149,6 +149,19 @@ mod tests {
     }
 
     #[test]
+    fn a_function_in_the_entry_of_no_symbol_is_none() {
+        let code = encode(&[Insn::mov64_imm(0, 0), Insn::exit(), Insn::exit()], Endian::Little);
+        let code = Section { flags: EXECUTABLE, ..section(".text", PROGBITS, code) };
+        let mut symbols = vec![0; 24];
+        // A global function in the first section, from its third slot on.
+        (symbols[4], symbols[6], symbols[8]) = (0x12, 1, 16);
+        let symbols = Section { link: 3, info: 1, entsize: 24, ..section(".symtab", SYMTAB, symbols) };
+        let data = file(Endian::Little, vec![code, symbols, section(".strtab", STRTAB, vec![0])]);
+        check_object(&data);
+        assert_eq!(Object::parse(&data).unwrap().code()[0].program().subprogs, [0]);
+    }
+
+    #[test]
     fn relocations_of_a_table_of_names_are_refused() {
         let symbols = Section { link: 1, info: 1, entsize: 24, ..section(".symtab", SYMTAB, vec![0; 24]) };
         let of = |info| {
