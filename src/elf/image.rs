@@ -83,7 +83,7 @@ impl Reloc {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Symbol<'d> {
     pub(crate) name: &'d [u8],
     /// The section it is defined in, if it is in one.
@@ -211,7 +211,7 @@ impl<'d> Image<'d> {
             }
             for (index, reloc) in relocs.iter().enumerate() {
                 let at = (index * REL) as u64;
-                if reloc.symbol >= self.symbols.len().max(1) {
+                if reloc.symbol >= self.symbols.len() {
                     return Err(fail(at, "relocation against a symbol that does not exist"));
                 }
                 if reloc.offset >= target.size() {
@@ -378,11 +378,11 @@ fn read_symbols<'d>(
 ) -> Result<Vec<Symbol<'d>>, ElfError> {
     let table = file.slice(table.offset, table.size).unwrap_or_default();
     let strings = Bytes::new(strings, file.endian);
-    let mut symbols = Vec::with_capacity(table.len() / SYMBOL);
-    for (index, raw) in table.chunks_exact(SYMBOL).enumerate() {
-        // The first one stands for no symbol, whatever it says.
-        let is_none = index == 0;
-        let raw = Bytes::new(if is_none { &[0; SYMBOL] } else { raw }, file.endian);
+    // The first one stands for no symbol, whatever it says, and even if it is not there.
+    let mut symbols = Vec::with_capacity(1 + table.len() / SYMBOL);
+    symbols.push(Symbol::default());
+    for (index, raw) in table.chunks_exact(SYMBOL).enumerate().skip(1) {
+        let raw = Bytes::new(raw, file.endian);
         let fail = |reason| ElfError::symbol(&[], index, reason);
         let short = || fail("cut short");
         let shndx = raw.u16(6).ok_or_else(short)?;
@@ -397,7 +397,7 @@ fn read_symbols<'d>(
             shndx if usize::from(shndx) < sections => Some(usize::from(shndx)),
             _ => return Err(fail("in a section that does not exist")),
         };
-        let name = if is_none { Some(&[][..]) } else { raw.u32(0).and_then(|at| budget.name(strings, at)) };
+        let name = raw.u32(0).and_then(|at| budget.name(strings, at));
         symbols.push(Symbol {
             name: name.ok_or_else(|| fail("its name is not in the string table"))?,
             section,

@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
     use crate::bpf::{Endian, Insn, encode};
-    use crate::elf::ElfError;
+    use crate::elf::{ElfError, Referent};
     use crate::fuzzing::elf_file::{EXECUTABLE, PROGBITS, REL, STRTAB, SYMTAB, Section, file};
 
     fn section(name: &'static str, kind: u32, data: Vec<u8>) -> Section {
@@ -159,6 +159,21 @@ mod tests {
         let data = file(Endian::Little, vec![code, symbols, section(".strtab", STRTAB, vec![0])]);
         check_object(&data);
         assert_eq!(Object::parse(&data).unwrap().code()[0].program().subprogs, [0]);
+    }
+
+    #[test]
+    fn a_relocation_by_no_symbol_needs_no_symbols() {
+        let code = encode(&[Insn::call(0), Insn::exit()], Endian::Little);
+        let code = Section { flags: EXECUTABLE, ..section(".text", PROGBITS, code) };
+        let symbols = Section { link: 3, entsize: 24, ..section(".symtab", SYMTAB, vec![]) };
+        let mut relocs = vec![0; 16];
+        relocs[8] = 10;
+        let relocs = Section { link: 2, info: 1, entsize: 16, ..section(".rel.text", REL, relocs) };
+        let data = file(Endian::Little, vec![code, symbols, section(".strtab", STRTAB, vec![0]), relocs]);
+        let object = Object::parse(&data).unwrap();
+        let relocation = &object.code()[0].relocations()[0];
+        assert_eq!(object.referent(0, relocation), Referent::Extern);
+        check_object(&data);
     }
 
     #[test]
