@@ -89,7 +89,7 @@ fn edit_at_random(arena: &Arena, units: u32, edits: u32, seed: u64) -> (Vec<Insn
 
 #[test]
 fn lists_at_bounded_sizes() {
-    let (seeds, edits) = if cfg!(miri) { (12, 60) } else { (200, 300) };
+    let (seeds, edits) = if cfg!(miri) { (2, 20) } else { (200, 300) };
     let mut arena = Arena::new();
     for seed in 0..seeds {
         let units = 65 + u32::try_from(seed).expect("few") % 70;
@@ -130,8 +130,8 @@ mod models {
     #[test]
     fn edits_and_cursors() {
         let mut numbers = Numbers(7);
-        for _ in 0..if cfg!(miri) { 12 } else { 500 } {
-            let bytes = bytes(&mut numbers, if cfg!(miri) { 500 } else { 1500 });
+        for _ in 0..if cfg!(miri) { 3 } else { 500 } {
+            let bytes = bytes(&mut numbers, if cfg!(miri) { 160 } else { 1500 });
             check(&TestCase::arbitrary(&mut Unstructured::new(&bytes)).expect("no bytes are too few"));
         }
     }
@@ -139,8 +139,8 @@ mod models {
     #[test]
     fn relaxation() {
         let mut numbers = Numbers(8);
-        for _ in 0..if cfg!(miri) { 12 } else { 500 } {
-            let bytes = bytes(&mut numbers, if cfg!(miri) { 300 } else { 600 });
+        for _ in 0..if cfg!(miri) { 3 } else { 500 } {
+            let bytes = bytes(&mut numbers, if cfg!(miri) { 90 } else { 600 });
             check_relaxed(&RelaxCase::arbitrary(&mut Unstructured::new(&bytes)).expect("no bytes are too few"));
         }
     }
