@@ -97,17 +97,15 @@ impl Isa for Bpf {
     }
 
     #[inline]
-    fn write_in_range(insn: &mut [Insn], _field: usize, displacement: i64) -> bool {
+    fn update(insn: &mut [Insn], _field: usize, new: impl Fn(i64) -> Option<i64>) -> bool {
         if form(insn) == IN_OFF {
-            i16::try_from(displacement).is_ok_and(|off| {
-                insn[0].off = off;
-                true
-            })
+            let off = new(i64::from(insn[0].off)).and_then(|off| off.try_into().ok());
+            insn[0].off = off.unwrap_or(insn[0].off);
+            off.is_some()
         } else {
-            i32::try_from(displacement).is_ok_and(|imm| {
-                insn[0].imm = imm;
-                true
-            })
+            let imm = new(i64::from(insn[0].imm)).and_then(|imm| imm.try_into().ok());
+            insn[0].imm = imm.unwrap_or(insn[0].imm);
+            imm.is_some()
         }
     }
 
@@ -117,8 +115,11 @@ impl Isa for Bpf {
     }
 
     #[inline]
-    fn is_plain(units: &[Insn]) -> bool {
-        units.iter().fold(0, |marks, insn| marks | mark(insn.code)) == 0
+    fn branches_of_short(units: &[Insn]) -> Option<u64> {
+        let marks = units.iter().fold(0, |marks, insn| marks >> 1 | mark(insn.code));
+        let missing = u64::BITS - u32::try_from(units.len()).ok()?;
+        // More than half of the marks have none to tell their fields and kinds apart.
+        (marks & u64::from(u32::MAX) == 0 && missing >= 32).then(|| marks.unbounded_shr(missing))
     }
 
     #[inline]
@@ -223,10 +224,12 @@ mod tests {
                 assert_eq!(*Bpf::range(&insn, 0).end(), if in_off { 32767 } else { 2_147_483_647 });
                 let end = *Bpf::range(&insn, 0).start();
                 for beyond in [end - 1, *Bpf::range(&insn, 0).end() + 1] {
-                    assert!(!Bpf::write_in_range(&mut insn, 0, beyond));
+                    assert!(!Bpf::update(&mut insn, 0, |_| Some(beyond)));
+                    assert!(!Bpf::update(&mut insn, 0, |_| None));
                     assert_eq!((insn[0].off, insn[0].imm), (-3, 77));
                 }
-                assert!(Bpf::write_in_range(&mut insn, 0, end));
+                let held = if in_off { -3 } else { 77 };
+                assert!(Bpf::update(&mut insn, 0, |old| Some(end + old - held)));
                 assert_eq!(Bpf::read(&insn, 0), end);
                 insn[0] = Insn::new(code, 0, src, -3, 77);
                 Bpf::write(&mut insn, 0, end);

@@ -1,7 +1,6 @@
 //! The five edits: replace, prepend (on every way in, or on the way from above), append, delete.
 
 use core::ops::Range;
-use core::slice::from_ref;
 
 use super::handle::to_u32;
 use super::list::{MAX_LABELS, RUNS_OF_EDIT, Window};
@@ -219,12 +218,12 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         if handle.at() / WORD != self.window.word {
             self.open_window(handle.at() / WORD);
         }
-        if branches.is_empty() && fact == Fact::Keep {
+        if fact == Fact::Keep {
             let inserted = match units.len() {
-                1 => self.insert_plain::<1>(handle, units, chain),
-                2 => self.insert_plain::<2>(handle, units, chain),
-                3 => self.insert_plain::<3>(handle, units, chain),
-                4 => self.insert_plain::<4>(handle, units, chain),
+                1 => self.insert_plain::<1>(handle, units, branches, chain),
+                2 => self.insert_plain::<2>(handle, units, branches, chain),
+                3 => self.insert_plain::<3>(handle, units, branches, chain),
+                4 => self.insert_plain::<4>(handle, units, branches, chain),
                 _ => None,
             };
             if let Some(inserted) = inserted {
@@ -232,34 +231,40 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             }
         }
         match self.insert_longer(handle, &Patch { units, branches, fact }, chain) {
-            Ok(Inserted { first, base, units }) => Ok(Inserted { first, base, units }),
+            Ok(inserted) => Ok(inserted),
             Err(error) => Err(error),
         }
     }
 
     /// The edit that is made most, in half of the instructions of [`insert_short`](Self::insert_short): a few instructions
-    /// without displacement, in the word that was edited last.
+    /// in the word that was edited last, without displacement but for one that is listed.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "an edit takes half as many instructions where it is made")]
     fn insert_plain<const N: usize>(
         &mut self,
         handle: Handle,
         units: &[I::Unit],
+        branches: &[Branch],
         chain: Chain,
     ) -> Option<Inserted> {
         let units = units.first_chunk::<N>()?;
         let bit = handle.at() % WORD;
-        if self.window.units >> bit & 1 == 0 || !I::is_plain(units) {
+        if self.window.units >> bit & 1 == 0 {
             return None;
+        }
+        let branch = I::branches_of_short(units)?;
+        if branch != 0 || !branches.is_empty() {
+            self.note_listed(branch, branches)?;
         }
         let (id, start) = (to_u32(self.runs.len()), self.fresh());
         let run = Run::new(start, start + to_u32(N), handle, chain, id);
         if !extend_both(&mut self.inserted, units, &mut self.runs, &[run]) {
+            self.targets.truncate(self.targets.len() - branch.count_ones() as usize);
             return None;
         }
-        self.note_short::<N>(handle, chain, (id, start), 0, false);
+        self.note_short::<N>(handle, chain, (id, start), branch, false);
         let first = if chain == Chain::Body { handle } else { Handle::new(start) };
-        Some(Inserted { first, base: start, units: to_u32(N) })
+        Some(Inserted::new(first, start, to_u32(N)))
     }
 
     /// Notes a short edit in the words.
@@ -338,8 +343,9 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             return None;
         }
         let (id, start) = (to_u32(self.runs.len()), self.fresh());
-        let plain = patch.branches.is_empty() && I::is_plain(units);
-        let (branch, labeled) = if plain { (0, false) } else { self.branches_of_short(start, patch)? };
+        let branch = I::branches_of_short(units)?;
+        let plain = branch == 0 && patch.branches.is_empty();
+        let labeled = !plain && self.note_branches(branch, start, patch)?;
         let mut run = Run::new(start, start + to_u32(N), handle, chain, id);
         if labeled {
             run.end += 1;
@@ -358,7 +364,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             self.live -= to_u32(self.len_at(handle)) - 1;
         }
         let first = if replaces { handle } else { Handle::new(start) };
-        let inserted = Inserted { first, base: start, units: to_u32(N) };
+        let inserted = Inserted::new(first, start, to_u32(N));
         if patch.fact != Fact::Keep {
             self.settle_fact(handle, patch.fact, inserted);
         }
@@ -438,15 +444,37 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         self.words.append(start as usize, len, &marks, run, branches);
     }
 
-    /// Notes where the branches of a short patch at `start` lead. Returns which units they are, and whether they ask
-    /// for a label at its end; `None`, with nothing noted, if there is anything unusual.
-    fn branches_of_short(&mut self, start: u32, patch: &Patch<'_, I::Unit>) -> Option<(u64, bool)> {
-        let (noted, end) = (self.targets.len(), Handle::new(start + to_u32(patch.units.len())));
-        let mut listed = patch.branches;
-        let (mut branches, mut labeled) = (0, false);
-        for (bit, unit) in patch.units.iter().enumerate() {
-            branches |= u64::from(!I::is_plain(from_ref(unit))) << bit;
+    /// Notes where the only branch of a short patch leads, if that is listed and out of the patch; `None` if there is
+    /// anything else.
+    #[inline]
+    fn note_listed(&mut self, branch: u64, branches: &[Branch]) -> Option<()> {
+        let &[Branch { unit, field: 0, target }] = branches else { return None };
+        let usual = 1_u64.checked_shl(unit) == Some(branch) && I::MAX_FIELDS == 1;
+        if !usual || self.targets.len() == self.targets.capacity() {
+            return None;
         }
+        let target = self.original_target(target)?;
+        self.targets.push(Some(target));
+        Some(())
+    }
+
+    /// The original instruction that is a target.
+    #[inline]
+    fn original_target(&self, target: Target) -> Option<Handle> {
+        let index = match target {
+            Target::Original(index) => index,
+            Target::Handle(handle) => handle.index(),
+            Target::Local(_) | Target::End => return None,
+        };
+        let is_insn = index <= self.original_len() && !self.words.is_inner(index as usize);
+        is_insn.then(|| Handle::new(index))
+    }
+
+    /// Notes where the branches of a short patch at `start` lead. Returns whether they ask for a label at its end; `None`,
+    /// with nothing noted, if there is anything unusual.
+    fn note_branches(&mut self, branches: u64, start: u32, patch: &Patch<'_, I::Unit>) -> Option<bool> {
+        let (noted, end) = (self.targets.len(), Handle::new(start + to_u32(patch.units.len())));
+        let (mut listed, mut labeled) = (patch.branches, false);
         for unit in ones(branches, 0) {
             let target = self.target_in_short(start, patch, unit, &mut listed);
             if target.is_none() || self.reserve_targets().is_err() {
@@ -460,10 +488,10 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             self.targets.truncate(noted);
             return None;
         }
-        Some((branches, labeled))
+        Some(labeled)
     }
 
-    /// Where the branch at `unit` of a short patch leads, if it is one of a single unit and field.
+    /// Where the branch at `unit` of a short patch leads, if that needs no label but one at the end.
     #[inline]
     fn target_in_short(
         &self,
@@ -472,8 +500,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         unit: usize,
         listed: &mut &[Branch],
     ) -> Option<Handle> {
-        let insn = &patch.units[unit..=unit];
-        if I::MAX_FIELDS != 1 || I::len(&patch.units[unit..]) != Some(1) || I::fields(insn) != 1 {
+        if I::MAX_FIELDS != 1 {
             return None;
         }
         let len = to_u32(patch.units.len());
@@ -482,16 +509,13 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
                 *listed = rest;
                 target
             }
-            _ => local_target::<I>(insn, (to_u32(unit), 0), len).ok()?,
+            _ => local_target::<I>(&patch.units[unit..=unit], (to_u32(unit), 0), len).ok()?,
         };
         match target {
-            Target::Original(to) if to <= self.original_len() && !self.words.is_inner(to as usize) => {
-                Some(Handle::new(to))
-            }
             // The first unit may go by another name. None is inner: a wide one is refused.
-            Target::Local(to) if to != 0 && to < len => Some(Handle::new(start + to)),
+            Target::Local(to) => (to != 0 && to < len).then(|| Handle::new(start + to)),
             Target::End => Some(Handle::new(start + len)),
-            _ => None,
+            Target::Original(_) | Target::Handle(_) => self.original_target(target),
         }
     }
 
@@ -524,11 +548,8 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             self.hang_labels(main, labels);
         }
         self.hang(main, handle);
-        let inserted = Inserted {
-            first: replaced.unwrap_or(Handle::new(placed.start)),
-            base: placed.start,
-            units: placed.len,
-        };
+        let first = replaced.unwrap_or(Handle::new(placed.start));
+        let inserted = Inserted::new(first, placed.start, placed.len);
         if patch.fact != Fact::Keep {
             self.settle_fact(handle, patch.fact, inserted);
         }

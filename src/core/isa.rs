@@ -37,16 +37,17 @@ pub trait Isa: Sized {
     /// Stores a displacement, which lies in [`range`](Isa::range), into field `field`.
     fn write(insn: &mut [Self::Unit], field: usize, displacement: i64);
 
-    /// [`write`](Isa::write)s a displacement if it lies in [`range`](Isa::range), and says whether it does.
+    /// Puts what `new` makes of the displacement that field `field` holds in its place, if it makes something and that
+    /// lies in [`range`](Isa::range). Says whether it did.
     ///
-    /// An instruction set overrides it to find out what the field is once for both.
+    /// An instruction set overrides it to find out where the field is once for both.
     #[inline]
-    fn write_in_range(insn: &mut [Self::Unit], field: usize, displacement: i64) -> bool {
-        let fits = Self::range(insn, field).contains(&displacement);
-        if fits {
+    fn update(insn: &mut [Self::Unit], field: usize, new: impl Fn(i64) -> Option<i64>) -> bool {
+        let displacement = new(Self::read(insn, field)).filter(|new| Self::range(insn, field).contains(new));
+        if let Some(displacement) = displacement {
             Self::write(insn, field, displacement);
         }
-        fits
+        displacement.is_some()
     }
 
     /// Whether a branch by field `field` enters its target as control from above does: it runs what
@@ -58,12 +59,14 @@ pub trait Isa: Sized {
         false
     }
 
-    /// Whether each of `units` is an instruction by itself, and has no displacement field. It is asked about
-    /// short patches, and may say `false` where it cannot tell quickly.
+    /// Which of `units`, a bit each, the first one lowest, have one displacement field, if each of them is an
+    /// instruction by itself and none has more.
+    ///
+    /// It is asked about short patches of at most 64 units, and may say `None` where it cannot tell quickly.
     #[inline]
-    fn is_plain(units: &[Self::Unit]) -> bool {
+    fn branches_of_short(units: &[Self::Unit]) -> Option<u64> {
         _ = units;
-        false
+        None
     }
 
     /// Marks the first 64 units of `units`, the first `over` of which belong to an instruction that

@@ -1,17 +1,22 @@
 //! [`Layout`]: where everything goes, in the order of the list. Untouched stretches move as blocks.
 
 use alloc::vec::Vec;
+use core::hint::black_box;
 use core::ops::Range;
 
 use super::handle::to_u32;
 use super::map::NOWHERE;
+use super::retarget::Aim;
 use super::site::{Chain, Run, RunId, Slot};
 use super::walk::Place;
-use super::words::{WORD, Word, below};
+use super::words::{WORD, Word, below, ones};
 use super::{Error, Handle, Isa, Linear, List};
 
 /// What copies of fixed width may write beyond the true length, in units.
 pub(super) const SLACK: usize = 16;
+
+/// Words that are laid out before the branches of those before are fixed: their units are in the cache then.
+const TILE: usize = 32;
 
 /// One layout under way.
 pub(super) struct Layout<'s, 'a, I: Isa, A> {
@@ -23,6 +28,10 @@ pub(super) struct Layout<'s, 'a, I: Isa, A> {
     inserted: &'s mut [u32],
     /// Where the next unit goes.
     new: usize,
+    /// The next original unit to lay out.
+    at: usize,
+    /// The lone runs of a word.
+    gathered: [Option<Run>; WORD],
     own: &'s mut Vec<(u32, u32)>,
     starts: &'s mut Vec<(u32, u32)>,
     dead: &'s mut [u64],
@@ -44,6 +53,8 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
             original,
             inserted,
             new: 0,
+            at: 0,
+            gathered: [None; WORD],
             own: &mut map.own,
             starts: &mut map.starts,
             dead: &mut map.dead,
@@ -53,11 +64,40 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         }
     }
 
-    /// Lays everything out. Returns the length.
+    /// Lays everything out, and fixes the branches that lead where it is known already. Returns the length.
     pub(super) fn run(mut self) -> Result<usize, Error> {
         let (list, units) = (self.list, self.list.original.len());
-        let mut at = 0;
-        for (index, word) in list.words[..=units / WORD].iter().enumerate() {
+        let words = units / WORD + 1;
+        let mut laid = 0..0;
+        for start in (0..words).step_by(TILE) {
+            let end = words.min(start + TILE);
+            self.lay_words(start..end);
+            // One behind, a near branch ahead is known too.
+            self.aim_words(laid);
+            laid = start..end;
+        }
+        self.weave_end();
+        self.original[list.end().at() + 1..].fill(NOWHERE);
+        self.aim_words(laid);
+        self.starts.sort_unstable();
+        if self.refused { Err(Error::OutOfMemory) } else { Ok(self.new) }
+    }
+
+    /// Fixes branches of words that are laid out; those that do not lead to what is laid out have to wait.
+    fn aim_words(&mut self, words: Range<usize>) {
+        let (branches, refused) = (&mut *self.branches, &mut self.refused);
+        let mut aim: Aim<'_, I> =
+            Aim { units: self.units, new_len: self.list.live, no_starts: self.starts.is_empty() };
+        aim.originals(&self.list.words, words, &self.original[..self.at], |handle, from| {
+            note(branches, (handle, from), refused);
+        });
+    }
+
+    /// Lays out what stands in these words of the original program.
+    fn lay_words(&mut self, words: Range<usize>) {
+        let (list, units) = (self.list, self.list.original.len());
+        let mut at = self.at;
+        for (index, word) in words.clone().zip(&list.words[words.clone()]) {
             let mut touched = word.touched();
             if touched == 0 {
                 continue;
@@ -67,6 +107,9 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                 touched &= !below(at - base);
             }
             let bodies = word.bodies & !word.dead;
+            if word.block != 0 {
+                self.gather(word);
+            }
             // If they are edited in order, the run of the next edited one: cheaper than counting bits for each.
             let mut run = word.first_run;
             while touched != 0 {
@@ -91,10 +134,12 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                 touched = if at - base < WORD { touched & !below(at - base) } else { 0 };
             }
         }
-        self.copy_original(at..units);
-        self.weave_end();
-        self.starts.sort_unstable();
-        if self.refused { Err(Error::OutOfMemory) } else { Ok(self.new) }
+        let end = units.min(words.end * WORD);
+        if at < end {
+            self.copy_original(at..end);
+            at = end;
+        }
+        self.at = at;
     }
 
     /// Copies a stretch of the original program that nothing was done to.
@@ -153,17 +198,33 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         end
     }
 
+    /// Gathers the lone runs of a word that was not edited in order, and brings their units near. They are anywhere: asked
+    /// for all at once, they do not have to be waited for one after the other.
+    fn gather(&mut self, word: &Word) {
+        let list = self.list;
+        for bit in ones(word.edited, 0) {
+            self.gathered[bit] = match list.slot_in(word, bit) {
+                Slot::Lone(id) => Some(*list.run(id)),
+                Slot::Site(_) => None,
+            };
+        }
+        for bit in ones(word.edited, 0) {
+            let run = self.gathered[bit].map(|run| (run.start.index() - list.base) as usize);
+            black_box(run.and_then(|start| list.inserted.get(start).copied()));
+        }
+    }
+
     /// One original instruction that was edited, and all that stands around it. Returns its length.
     #[inline]
     fn weave(&mut self, word: &Word, at: usize, run_in_order: u32) -> usize {
         let (list, anchor) = (self.list, Handle::new(to_u32(at)));
-        let slot = match word.block {
-            0 => Slot::Lone(RunId::new(run_in_order)),
-            _ => list.slot_in(word, at % WORD),
+        let run = match word.block {
+            0 => Some(*list.run(RunId::new(run_in_order))),
+            _ => self.gathered[at % WORD],
         };
-        match slot {
-            Slot::Lone(id) => self.weave_lone(anchor, list.run(id)),
-            Slot::Site(_) => self.weave_site(anchor),
+        match run {
+            Some(run) => self.weave_lone(anchor, &run),
+            None => self.weave_site(anchor),
         }
         if word.is_single(at % WORD) {
             return 1;
@@ -181,7 +242,6 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         } else {
             self.set_label(end);
         }
-        self.original[end.at() + 1..].fill(NOWHERE);
     }
 
     /// An instruction with one run.
@@ -283,6 +343,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
     fn weave_site(&mut self, anchor: Handle) {
         let list = self.list;
         let mut place = Place::Before(anchor);
+        let aliases = self.aliases.len();
         self.note_start(anchor);
         while place != Place::After(anchor) {
             place = match place {
@@ -317,6 +378,16 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                 }
                 _ => list.step(place),
             }
+        }
+        self.settle_aliases(aliases);
+    }
+
+    /// Sets labels that coincide with labels inside prepended code, innermost first, from alias `first` on.
+    fn settle_aliases(&mut self, first: usize) {
+        while self.aliases.len() > first
+            && let Some((label, inside)) = self.aliases.pop()
+        {
+            *self.label_mut(label) = *self.label_mut(inside);
         }
     }
 
@@ -386,10 +457,14 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
     /// A branch to `handle` lands here, or on the label of the first instruction prepended to it.
     #[inline]
     fn set_label(&mut self, handle: Handle) {
-        let new = to_u32(self.new);
+        *self.label_mut(handle) = to_u32(self.new);
+    }
+
+    #[inline]
+    fn label_mut(&mut self, handle: Handle) -> &mut u32 {
         match handle.index().checked_sub(self.list.base) {
-            None => self.original[handle.at()] = new,
-            Some(at) => self.inserted[at as usize] = new,
+            None => &mut self.original[handle.at()],
+            Some(at) => &mut self.inserted[at as usize],
         }
     }
 

@@ -17,9 +17,9 @@ pub struct Linear<U, A = ()> {
     pub aux: Vec<A>,
     /// Where everything went.
     pub map: Map,
-    /// Branches that were edited but not replaced: their units in the list, and where they are now.
+    /// Branches that are to be fixed after the layout: their units in the list, and where they are now.
     pub(super) branches: Vec<(Handle, u32)>,
-    /// A label, and the label inside its prepended code that it coincides with.
+    /// A label, and the label inside its prepended code that it coincides with, while that is laid out.
     pub(super) aliases: Vec<(Handle, Handle)>,
 }
 
@@ -43,13 +43,6 @@ impl<U, A> Linear<U, A> {
         branches.clear();
         aliases.clear();
         map.clear();
-    }
-
-    /// Sets labels that coincide with labels inside prepended code, innermost first.
-    fn settle_aliases(&mut self) {
-        for &(label, inside) in self.aliases.iter().rev() {
-            self.map.labels[label.at()] = self.map.labels[inside.at()];
-        }
     }
 }
 
@@ -110,12 +103,10 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         debug_assert_eq!(new_len, self.live as usize);
         out.units.truncate(new_len);
         out.aux.truncate(new_len);
-        out.settle_aliases();
         let Linear { units, map, branches, .. } = out;
         let mut retarget = Retarget::new(self, units, map, overlong);
-        retarget.original_branches();
         retarget.inserted_branches();
-        retarget.edited_branches(branches);
+        retarget.other_branches(branches);
         retarget.finish()
     }
 

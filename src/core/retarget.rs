@@ -1,6 +1,7 @@
 //! [`Retarget`]: makes every branch of a layout lead to where its target went.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::handle::to_u32;
 use super::layout::note;
@@ -18,10 +19,67 @@ pub(super) struct Overlong {
     pub(super) error: Error,
 }
 
-/// The branches of one layout under way.
+/// What it takes to fix a usual branch.
+pub(super) struct Aim<'s, I: Isa> {
+    pub(super) units: &'s mut [I::Unit],
+    /// How many units there will be.
+    pub(super) new_len: u32,
+    /// Whether nothing stands before a label.
+    pub(super) no_starts: bool,
+}
+
+impl<I: Isa> Aim<'_, I> {
+    /// Branches of original instructions that nothing was done to, in these of the words: each is at its label. Those
+    /// that this does not fix are given to `rest`, with their new positions: all that do not lead where it is `known`.
+    pub(super) fn originals(
+        &mut self,
+        words: &[Word],
+        range: Range<usize>,
+        known: &[u32],
+        mut rest: impl FnMut(Handle, u32),
+    ) {
+        for (index, word) in range.clone().zip(&words[range]) {
+            let singles = word.singles();
+            for at in ones(word.branch & !word.touched(), index * WORD) {
+                let from = known[at];
+                let single = singles >> (at % WORD) & 1 != 0;
+                if !single || !self.quickly(from, |displacement| original(words, known, at, displacement)) {
+                    rest(Handle::new(to_u32(at)), from);
+                }
+            }
+        }
+    }
+
+    /// Makes a branch of one unit and field lead to a place: what `target` makes of its displacement, counted from where
+    /// the branch was. Says whether it did.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it is to share what is loaded with the loop that it stands in")]
+    fn quickly(&mut self, from: u32, target: impl Fn(i64) -> Option<u32>) -> bool {
+        let Some(insn) = self.units.get_mut(from as usize).map(core::slice::from_mut) else { return false };
+        if I::MAX_FIELDS != 1 || !self.no_starts && I::enters(insn, 0) {
+            return false;
+        }
+        let base = I::base(insn, 0);
+        I::update(insn, 0, |displacement| {
+            let to = target(displacement + base).filter(|&to| to < self.new_len)?;
+            Some(i64::from(to) - i64::from(from) - base)
+        })
+    }
+}
+
+/// The label that is `displacement` from the original unit at `at`, if that is known, and no unit in the middle of an
+/// instruction.
+#[inline]
+fn original(words: &[Word], known: &[u32], at: usize, displacement: i64) -> Option<u32> {
+    let to = usize::try_from(i64::from(to_u32(at)) + displacement).ok()?;
+    let label = *known.get(to)?;
+    (words.get(to / WORD)?.inner >> (to % WORD) & 1 == 0).then_some(label)
+}
+
+/// The branches of a layout that take more.
 pub(super) struct Retarget<'s, 'a, I: Isa, A> {
     list: &'s List<'a, I, A>,
-    units: &'s mut [I::Unit],
+    aim: Aim<'s, I>,
     map: &'s Map,
     /// Branches that do not reach.
     overlong: &'s mut Vec<Overlong>,
@@ -38,24 +96,8 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
         map: &'s Map,
         overlong: &'s mut Vec<Overlong>,
     ) -> Self {
-        Self { list, units, map, overlong, fault: None, refused: false }
-    }
-
-    /// Branches of original instructions that nothing was done to: each is at its label.
-    pub(super) fn original_branches(&mut self) {
-        let list = self.list;
-        let (labels, words) = (&self.map.labels[..], &list.words[..=list.original.len() / WORD]);
-        for (index, word) in words.iter().enumerate() {
-            for at in ones(word.branch & !word.touched(), index * WORD) {
-                // A target out of the program is left to `aim`, as is one in the middle of an instruction.
-                self.aim_quickly(word, at, labels[at], |insn| {
-                    let to =
-                        usize::try_from(i64::from(to_u32(at)) + I::base(insn, 0) + I::read(insn, 0)).ok()?;
-                    let word = words.get(to / WORD)?;
-                    (to < list.original.len() && word.inner >> (to % WORD) & 1 == 0).then_some(to)
-                });
-            }
-        }
+        let aim = Aim { units, new_len: map.new_len, no_starts: map.starts.is_empty() };
+        Self { list, aim, map, overlong, fault: None, refused: false }
     }
 
     /// Inserted branches that nothing was done to.
@@ -63,19 +105,32 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
         let (list, labels) = (self.list, &self.map.labels[..]);
         let first = list.base as usize / WORD;
         for (index, word) in list.words.iter().enumerate().skip(first) {
+            let (singles, touched) = (word.singles(), word.touched());
             for (at, rank) in ones(word.branch, index * WORD).zip(word.branches..) {
-                let from = labels[at];
-                if word.touched() >> (at % WORD) & 1 == 0 && from != NOWHERE {
-                    self.aim_quickly(word, at, from, |_| list.target_by_rank(rank, 0).ok().map(Handle::at));
+                let (from, bit) = (labels[at], at % WORD);
+                if touched >> bit & 1 != 0 || from == NOWHERE {
+                    continue;
+                }
+                let target = |_| labels.get(list.target_by_rank(rank, 0).ok()?.at()).copied();
+                if singles >> bit & 1 == 0 || !self.aim.quickly(from, target) {
+                    self.aim_listed(Handle::new(to_u32(at)), from);
                 }
             }
         }
     }
 
-    /// Branches that were edited but not replaced, with their new positions.
-    pub(super) fn edited_branches(&mut self, branches: &[(Handle, u32)]) {
-        for &(at, from) in branches {
-            self.aim_listed(at, from);
+    /// Other branches that were not replaced, with their new positions.
+    pub(super) fn other_branches(&mut self, branches: &[(Handle, u32)]) {
+        let (list, map) = (self.list, self.map);
+        for &(handle, from) in branches {
+            let at = handle.at();
+            let single = handle.index() < list.base && list.words[at / WORD].is_single(at % WORD);
+            let known = &map.labels[..list.original.len()];
+            if !single
+                || !self.aim.quickly(from, |displacement| original(&list.words, known, at, displacement))
+            {
+                self.aim_listed(handle, from);
+            }
         }
     }
 
@@ -89,31 +144,6 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
         self.fault.map_or(Ok(()), Err)
     }
 
-    /// As [`aim`](Self::aim) for a branch of `word`, in half of the instructions if it has one unit and field, and leads
-    /// to a place, whose handle index `target_of` finds.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "it is to share what is loaded with the loop that it stands in")]
-    fn aim_quickly(
-        &mut self,
-        word: &Word,
-        at: usize,
-        from: u32,
-        target_of: impl Fn(&[I::Unit]) -> Option<usize>,
-    ) {
-        let map = self.map;
-        if word.is_single(at % WORD) && I::MAX_FIELDS == 1 {
-            let insn = core::slice::from_mut(&mut self.units[from as usize]);
-            if let Some(&to) = target_of(insn).and_then(|target| map.labels.get(target))
-                && to < map.new_len
-                && (map.starts.is_empty() || !I::enters(insn, 0))
-                && I::write_in_range(insn, 0, i64::from(to) - i64::from(from) - I::base(insn, 0))
-            {
-                return;
-            }
-        }
-        self.aim_listed(Handle::new(to_u32(at)), from);
-    }
-
     /// A branch that leads where the list says.
     #[inline(never)]
     fn aim_listed(&mut self, at: Handle, from: u32) {
@@ -125,7 +155,7 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
     #[inline]
     fn aim(&mut self, at: Handle, from: u32, target_of: impl Fn(&[I::Unit], usize) -> Result<Handle, i64>) {
         let (list, map) = (self.list, self.map);
-        let insn = &mut self.units[from as usize..][..list.len_at(at)];
+        let insn = &mut self.aim.units[from as usize..][..list.len_at(at)];
         for field in 0..I::fields(insn) {
             let target = target_of(insn, field);
             let to = match target {

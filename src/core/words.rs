@@ -72,6 +72,12 @@ impl Word {
         (self.inner | 1).rotate_right(to_u32(bit)) & 2 == 0
     }
 
+    /// First units of instructions that have one unit for sure: not the last of the word.
+    #[inline]
+    pub(super) const fn singles(&self) -> u64 {
+        !(self.inner >> 1 | 1 << (WORD - 1))
+    }
+
     /// Instructions that are as they were.
     #[inline]
     pub(super) const fn plain(&self) -> u64 {

@@ -56,8 +56,8 @@ impl Isa for Toy {
         if insn[0] & FROM_END == 0 { 0 } else { insn.len().try_into().unwrap_or(0) }
     }
 
-    fn is_plain(units: &[u16]) -> bool {
-        units.iter().all(|unit| unit & 0b1111 == 1)
+    fn branches_of_short(units: &[u16]) -> Option<u64> {
+        units.iter().all(|unit| unit & 0b1111 == 1).then_some(0)
     }
 
     fn read(insn: &[u16], field: usize) -> i64 {
