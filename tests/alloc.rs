@@ -6,9 +6,13 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::ops::RangeInclusive;
 
 use relinear::bpf::{Bpf, Insn};
-use relinear::{Arena, At, Branch, Deleted, Error, Fact, Handle, Linear, List, Patch, TableError, Target};
+use relinear::{
+    Arena, At, Branch, Deleted, Error, Fact, Handle, Isa, Linear, List, LongForm, Patch, Relax, Relaxed,
+    TableError, Target,
+};
 
 thread_local! {
     /// Whether calls count: those of the test itself do not.
@@ -177,7 +181,7 @@ fn edits(arena: &Arena, units: u32) -> Outcome {
 }
 
 /// Has one call after the other refused, until the work gets by without it. Returns how many calls there were.
-fn refuse_each(work: impl Fn(&mut Arena) -> Outcome) -> usize {
+fn refuse_each<T: PartialEq>(work: impl Fn(&mut Arena) -> T) -> usize {
     let expected = work(&mut Arena::new());
     let blocks = BLOCKS.get();
     for for_good in [false, true] {
@@ -206,19 +210,179 @@ fn refuse_each(work: impl Fn(&mut Arena) -> Outcome) -> usize {
 
 #[test]
 fn memory_runs_out_at_each_call() {
-    refuse_each(|arena| edits(arena, 300));
+    refuse_each(|arena| edits(arena, if cfg!(miri) { 90 } else { 300 }));
 }
 
 #[test]
-fn memory_runs_out_while_branches_get_longer() {
-    refuse_each(|arena| edits(arena, 100));
+fn memory_runs_out_in_a_short_program() {
+    refuse_each(|arena| edits(arena, 50));
 }
 
 #[test]
 fn memory_runs_out_when_an_arena_is_used_again() {
+    let units = if cfg!(miri) { 60 } else { 200 };
     refuse_each(|arena| {
-        edits(arena, 200);
+        edits(arena, units);
         pressed(|| arena.reset());
-        edits(arena, 200)
+        edits(arena, units)
     });
+}
+
+/// An instruction set of which jumps do not reach far. An instruction is a unit, and keeps its number wherever it goes.
+#[derive(Debug)]
+enum Short {}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Unit {
+    kind: Kind,
+    number: u16,
+    to: i16,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Kind {
+    #[default]
+    Plain,
+    /// Control may go on, or jump up to 64 units.
+    If,
+    /// Control jumps, up to 64 units.
+    Jump,
+    /// Control jumps, as far as there are units.
+    FarJump,
+}
+
+impl Isa for Short {
+    type Unit = Unit;
+
+    const MAX_FIELDS: usize = 1;
+
+    fn len(units: &[Unit]) -> Option<usize> {
+        units.first().map(|_| 1)
+    }
+
+    fn fields(insn: &[Unit]) -> usize {
+        usize::from(insn[0].kind != Kind::Plain)
+    }
+
+    fn base(_: &[Unit], _: usize) -> i64 {
+        0
+    }
+
+    fn read(insn: &[Unit], _: usize) -> i64 {
+        insn[0].to.into()
+    }
+
+    fn range(insn: &[Unit], _: usize) -> RangeInclusive<i64> {
+        if insn[0].kind == Kind::FarJump { i16::MIN.into()..=i16::MAX.into() } else { -64..=64 }
+    }
+
+    fn write(insn: &mut [Unit], _: usize, displacement: i64) {
+        insn[0].to = displacement.try_into().expect("it is in range");
+    }
+}
+
+/// What branches that do not reach do.
+#[derive(Clone, Copy)]
+enum Way {
+    LongerForms,
+    Trampolines,
+}
+
+static TRAMPOLINE: [Unit; 1] = [Unit { kind: Kind::Jump, number: 0, to: 0 }];
+
+impl Relax<Short> for Way {
+    fn relax(&self, insn: &[Unit], _: usize, long: &mut LongForm<Unit>) -> bool {
+        let Unit { kind: Kind::If, number, .. } = insn[0] else { return false };
+        if matches!(self, Self::Trampolines) {
+            return false;
+        }
+        // All of the room that there is: an `if` to a far jump, around which control goes otherwise.
+        long.units.push(Unit { kind: Kind::If, number, to: 2 });
+        long.units.push(Unit { kind: Kind::Jump, number: 0, to: 14 });
+        long.goto_target(0);
+        long.units.push(Unit { kind: Kind::FarJump, number: 0, to: 0 });
+        long.units.resize(LongForm::<Unit>::ROOM, Unit::default());
+        true
+    }
+
+    fn trampoline(&self) -> Option<&[Unit]> {
+        matches!(self, Self::Trampolines).then_some(&TRAMPOLINE)
+    }
+
+    fn may_detour(&self, _: &[Unit], _: usize) -> bool {
+        true
+    }
+
+    fn ends_flow(&self, insn: &[Unit]) -> bool {
+        matches!(insn[0].kind, Kind::Jump | Kind::FarJump)
+    }
+}
+
+/// Of each instruction that has a number: the one that comes after it, and the one that it jumps to.
+fn ways(units: &[Unit]) -> Vec<(u16, Option<u16>, Option<u16>)> {
+    let follow = |mut at: usize| loop {
+        let unit = units.get(at)?;
+        if unit.number != 0 {
+            return Some(unit.number);
+        }
+        let by = if unit.kind == Kind::Plain { 1 } else { unit.to };
+        at = at.checked_add_signed(by.into()).expect("it leads into the program");
+    };
+    let way = |(at, unit): (usize, &Unit)| {
+        let jump = (unit.kind != Kind::Plain).then(|| at.checked_add_signed(unit.to.into()));
+        (unit.number, follow(at + 1), jump.and_then(|to| follow(to.expect("it leads into the program"))))
+    };
+    units.iter().enumerate().filter(|(_, unit)| unit.number != 0).map(way).collect()
+}
+
+/// A program of jumps here and there, of which many do not reach any more when others have grown.
+fn relaxed(arena: &Arena, way: Way) -> Vec<(u16, Option<u16>, Option<u16>)> {
+    let len = 260;
+    let program: Vec<Unit> = (0..len)
+        .map(|at| {
+            let number = u16::try_from(at + 1).expect("few");
+            let to = match at % 13 {
+                0 => 60,
+                3 => -55,
+                _ => return Unit { number, ..Unit::default() },
+            };
+            let to = if (0..len).contains(&(at + to)) { to } else { 1 - at % 2 };
+            Unit { kind: Kind::If, number, to: to.try_into().expect("near") }
+        })
+        .collect();
+    let expected = ways(&program);
+    let mut list = List::<Short>::new(arena, &program).expect("a list");
+    for at in (5..len).step_by(40) {
+        let at = Handle::new(u32::try_from(at).expect("few"));
+        list.append(at, &[Unit::default(); 12][..]).expect("there is room");
+    }
+    assert!(matches!(list.linearize(), Err(Error::OutOfRange { .. })));
+    let mut out = Linear::default();
+    let mut attempt = |list: &mut List<'_, Short>| pressed(|| list.linearize_relaxed(&way, &mut out));
+    let first = attempt(&mut list);
+    if let Err(error) = first {
+        assert!(relent() && error == Error::OutOfMemory, "{error}");
+        list.check().expect("it is sound");
+        attempt(&mut list).expect("there is memory now");
+    }
+    list.check().expect("it is sound");
+    assert_eq!(ways(&out.units), expected);
+    if let Ok(Relaxed { lengthened, trampolines, islands, .. }) = first {
+        let done = match way {
+            Way::LongerForms => lengthened > 20 && trampolines == 0,
+            Way::Trampolines => lengthened == 0 && trampolines > 20 && islands > 0,
+        };
+        assert!(done, "{first:?}");
+    }
+    expected
+}
+
+#[test]
+fn memory_runs_out_while_branches_take_longer_forms() {
+    refuse_each(|arena| relaxed(arena, Way::LongerForms));
+}
+
+#[test]
+fn memory_runs_out_while_branches_are_led_to_trampolines() {
+    refuse_each(|arena| relaxed(arena, Way::Trampolines));
 }

@@ -1,7 +1,16 @@
-//! The core at sizes that Miri gets through: every column of a list, both outputs, tables, reuse of an arena.
+//! The core at sizes that Miri gets through: every column of a list, both outputs, tables, cursors, relaxation, reuse
+//! of an arena. Of the models (feature `fuzzing`) it takes the checks that the fuzz targets make.
 //!
 //! A test binary of its own: the others read files, start processes, or take hours there.
 #![cfg(feature = "bpf")]
+
+// What `all` has of the core and small enough.
+#[cfg(miri)]
+#[path = "all/errors.rs"]
+mod errors;
+#[cfg(miri)]
+#[path = "all/tables.rs"]
+mod tables;
 
 use relinear::bpf::{Bpf, Cpu, Insn};
 use relinear::{Arena, At, Branch, Deleted, Fact, Handle, Linear, List, Patch, Target};
@@ -80,7 +89,7 @@ fn edit_at_random(arena: &Arena, units: u32, edits: u32, seed: u64) -> (Vec<Insn
 
 #[test]
 fn lists_at_bounded_sizes() {
-    let (seeds, edits) = if cfg!(miri) { (12, 60) } else { (200, 300) };
+    let (seeds, edits) = if cfg!(miri) { (2, 20) } else { (200, 300) };
     let mut arena = Arena::new();
     for seed in 0..seeds {
         let units = 65 + u32::try_from(seed).expect("few") % 70;
@@ -103,4 +112,36 @@ fn branches_take_their_longer_form() {
     let relaxed = list.linearize_relaxed(&Cpu::V4, &mut out).expect("there is a longer form");
     assert_eq!(relaxed.lengthened, 1);
     assert!(out.units.len() > far.len() + program.len());
+}
+
+/// The checks of the fuzz targets, on bytes that are the same each time.
+#[cfg(feature = "fuzzing")]
+mod models {
+    use arbitrary::{Arbitrary, Unstructured};
+    use relinear::fuzzing::{RelaxCase, TestCase, check, check_relaxed};
+
+    use super::Numbers;
+
+    fn bytes(numbers: &mut Numbers, most: u32) -> Vec<u8> {
+        let len = numbers.below(most);
+        (0..len).map(|_| u8::try_from(numbers.below(256)).expect("a byte")).collect()
+    }
+
+    #[test]
+    fn edits_and_cursors() {
+        let mut numbers = Numbers(7);
+        for _ in 0..if cfg!(miri) { 3 } else { 500 } {
+            let bytes = bytes(&mut numbers, if cfg!(miri) { 160 } else { 1500 });
+            check(&TestCase::arbitrary(&mut Unstructured::new(&bytes)).expect("no bytes are too few"));
+        }
+    }
+
+    #[test]
+    fn relaxation() {
+        let mut numbers = Numbers(8);
+        for _ in 0..if cfg!(miri) { 3 } else { 500 } {
+            let bytes = bytes(&mut numbers, if cfg!(miri) { 90 } else { 600 });
+            check_relaxed(&RelaxCase::arbitrary(&mut Unstructured::new(&bytes)).expect("no bytes are too few"));
+        }
+    }
 }

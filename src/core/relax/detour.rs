@@ -1,10 +1,10 @@
 //! Detours: makes a [`Plan`] of trampolines true.
 
-use alloc::vec;
 use alloc::vec::Vec;
 
 use super::edges::{Edges, Reach};
-use super::plan::{Bounce, Plan};
+use super::memory::{collect, extend, filled, push};
+use super::plan::{Bounce, NoPlan, Plan};
 use super::{Relax, Relaxed};
 use crate::core::handle::to_u32;
 use crate::core::{Branch, Error, Handle, Isa, List, Patch, Target};
@@ -24,9 +24,12 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         let bounce =
             Bounce { len: i64::from(to_u32(trampoline.len())), reach: Reach::of::<I>(trampoline, 0) };
         let insns = self.iter().map(|handle| (handle, self.insn(handle).map_or(0, <[_]>::len)));
-        let plan = Plan::new(edges, bounce, insns).map_err(|target| {
-            let to_target = |&&(edge, _): &&(u32, Error)| edges.all[edge as usize].target == target;
-            edges.overlong.iter().find(to_target).map_or(error, |&(_, error)| error)
+        let plan = Plan::new(edges, bounce, insns).map_err(|fault| match fault {
+            NoPlan::Unreached(target) => {
+                let to_target = |&&(edge, _): &&(u32, Error)| edges.all[edge as usize].target == target;
+                edges.overlong.iter().find(to_target).map_or(error, |&(_, error)| error)
+            }
+            NoPlan::Refused => Error::OutOfMemory,
         })?;
         let handles = self.insert_islands(trampoline, &plan, done)?;
         self.lead_to_trampolines(&plan, &handles, done)
@@ -39,7 +42,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         plan: &Plan,
         done: &mut Relaxed,
     ) -> Result<Vec<Option<Handle>>, Error> {
-        let mut handles: Vec<Option<Handle>> = vec![None; plan.trampolines.len()];
+        let mut handles: Vec<Option<Handle>> = filled(plan.trampolines.len(), None)?;
         let mut late = Vec::new();
         let (mut code, mut branches) = (Vec::new(), Vec::new());
         for island in &plan.islands {
@@ -50,19 +53,20 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             code.clear();
             branches.clear();
             if island.is_made {
-                branches.push(Branch::new(0, Target::End));
-                code.extend_from_slice(trampoline);
+                push(&mut branches, Branch::new(0, Target::End))?;
+                extend(&mut code, trampoline.iter().copied())?;
                 done.islands += 1;
             }
             for at in used() {
                 let next = plan.trampolines[at].next;
                 // One that is ahead does not exist yet.
-                let target = next.and_then(|next| handles[next as usize]).unwrap_or_else(|| {
-                    late.extend(next.map(|next| (at, next)));
-                    plan.target(at)
-                });
-                branches.push(Branch::new(to_u32(code.len()), Target::Handle(target)));
-                code.extend_from_slice(trampoline);
+                let known = next.and_then(|next| handles[next as usize]);
+                if known.is_none() {
+                    extend(&mut late, next.map(|next| (at, next)))?;
+                }
+                let target = known.unwrap_or_else(|| plan.target(at));
+                push(&mut branches, Branch::new(to_u32(code.len()), Target::Handle(target)))?;
+                extend(&mut code, trampoline.iter().copied())?;
             }
             let inserted = self.append(island.after, Patch::new(&code).branches(&branches))?;
             for (at, unit) in used().zip((0..).step_by(trampoline.len()).skip(usize::from(island.is_made))) {
@@ -97,14 +101,13 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
 
     /// Leads fields of a branch elsewhere.
     fn lead(&mut self, branch: Handle, way: impl Fn(u32) -> Option<Handle>) -> Result<(), Error> {
-        let Some(insn) = self.insn(branch).map(<[_]>::to_vec) else { return Ok(()) };
+        let Some(insn) = self.insn(branch) else { return Ok(()) };
+        let insn = collect(insn.iter().copied())?;
         let fields = 0..to_u32(I::fields(&insn));
-        let branches: Vec<Branch> = fields
-            .filter_map(|field| {
-                let target = way(field).or_else(|| self.target(branch, field))?;
-                Some(Branch::new(0, Target::Handle(target)).field(field))
-            })
-            .collect();
+        let branches = collect(fields.filter_map(|field| {
+            let target = way(field).or_else(|| self.target(branch, field))?;
+            Some(Branch::new(0, Target::Handle(target)).field(field))
+        }))?;
         self.replace(branch, Patch::new(&insn).branches(&branches)).map(drop)
     }
 }

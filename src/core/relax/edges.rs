@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::Relax;
+use super::memory::{Refused, push};
 use crate::core::handle::to_u32;
 use crate::core::retarget::Overlong;
 use crate::core::{Error, Handle, Isa, List, Map};
@@ -75,8 +76,8 @@ impl Edges {
         relax: &impl Relax<I>,
         map: &Map,
         unreached: &[Overlong],
-    ) -> Self {
-        let (mut all, mut ends, mut overlong) = (Vec::new(), Vec::new(), Vec::with_capacity(unreached.len()));
+    ) -> Result<Self, Refused> {
+        let (mut all, mut ends, mut overlong) = (Vec::new(), Vec::new(), Vec::new());
         let mut unreached = unreached.iter().peekable();
         let (mut from, mut longest) = (0, 1);
         for branch in list.iter() {
@@ -89,17 +90,17 @@ impl Edges {
                 let this =
                     |overlong: &&Overlong| overlong.field == field && list.name_of(overlong.at) == branch;
                 if let Some(first) = unreached.next_if(this) {
-                    overlong.push((to_u32(all.len()), first.error));
+                    push(&mut overlong, (to_u32(all.len()), first.error))?;
                 }
-                all.push(Edge { branch, field: number, from, target, to, reach, detours });
+                push(&mut all, Edge { branch, field: number, from, target, to, reach, detours })?;
             }
             from += to_u32(insn.len());
             longest = insn.len().max(longest);
             if relax.ends_flow(insn) {
-                ends.push(from);
+                push(&mut ends, from)?;
             }
         }
         debug_assert!(unreached.peek().is_none() && from == map.new_len());
-        Self { all, ends, overlong, longest: i64::from(to_u32(longest)), len: from }
+        Ok(Self { all, ends, overlong, longest: i64::from(to_u32(longest)), len: from })
     }
 }

@@ -6,12 +6,12 @@
 //! what it spans: of `k` nodes, one has to grow by more than `slack / k` before the branch can be
 //! overlong. Only then is it looked at again, with less slack left. So it is looked at O(log² branches) times.
 
-use alloc::collections::BTreeSet;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::edges::{Edge, Edges};
+use super::memory::{Refused, collect, filled, push};
+use super::watches::Watches;
 use super::{LongForm, Relax, Relaxed};
 use crate::core::handle::to_u32;
 use crate::core::{Branch, Error, Isa, List, Patch, Target};
@@ -26,12 +26,12 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         edges: &Edges,
         done: &mut Relaxed,
     ) -> Result<u32, Error> {
-        let mut long = LongForm::default();
+        let mut long = LongForm::with_room()?;
         let may_detour = relax.trampoline().is_some();
         let mut seeds = Vec::new();
         for &(edge, error) in &edges.overlong {
             if self.form(relax, &edges.all[edge as usize], &mut long).is_some() {
-                seeds.push(edge);
+                push(&mut seeds, edge)?;
             } else if !(may_detour && edges.all[edge as usize].detours) {
                 return Err(error);
             }
@@ -39,9 +39,8 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         if seeds.is_empty() {
             return Ok(0);
         }
-        let growth: Vec<Option<u32>> =
-            edges.all.iter().map(|edge| self.form(relax, edge, &mut long)).collect();
-        let lengthened = Spread::new(&edges.all, &growth).run(&seeds);
+        let growth = collect(edges.all.iter().map(|edge| self.form(relax, edge, &mut long)))?;
+        let lengthened = Spread::new(&edges.all, &growth)?.run(&seeds)?;
         for &edge in &lengthened {
             self.take_form(relax, &edges.all[edge as usize], &mut long)?;
         }
@@ -78,11 +77,11 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         if self.form(relax, edge, long).is_none() {
             return Ok(());
         }
-        let branches = long.branches.iter().map(|&(unit, field, of)| {
+        let mut branches = Vec::new();
+        for &(unit, field, of) in &long.branches {
             let target = self.target(edge.branch, of).ok_or(Error::BadTarget { unit, field })?;
-            Ok(Branch::new(unit, Target::Handle(target)).field(field))
-        });
-        let branches: Vec<Branch> = branches.collect::<Result<_, Error>>()?;
+            push(&mut branches, Branch::new(unit, Target::Handle(target)).field(field))?;
+        }
         self.replace(edge.branch, Patch::new(&long.units).branches(&branches)).map(drop)
     }
 }
@@ -98,62 +97,64 @@ struct Spread<'e> {
     lengthened: Vec<bool>,
     /// A segment tree over the branches: by how much they have grown. The root is at 1.
     grown: Vec<u64>,
-    /// A node, what it has to grow to, and the edge to look at then, as it was registered for the n-th time.
-    watches: BTreeSet<(u32, u64, u32, u32)>,
+    /// Edges to look at when a node has grown so far.
+    watches: Watches,
+    /// How often each edge was registered. Watches of earlier times no longer count.
     registered: Vec<u32>,
     /// Edges whose branches are to be lengthened.
     queue: Vec<u32>,
 }
 
 impl<'e> Spread<'e> {
-    fn new(edges: &'e [Edge], growth: &'e [Option<u32>]) -> Self {
+    fn new(edges: &'e [Edge], growth: &'e [Option<u32>]) -> Result<Self, Refused> {
         let mut froms: Vec<u32> = Vec::new();
-        let mut branch_of = Vec::with_capacity(edges.len());
+        let mut branch_of = Vec::new();
         for edge in edges {
             if froms.last() != Some(&edge.from) {
-                froms.push(edge.from);
+                push(&mut froms, edge.from)?;
             }
-            branch_of.push(to_u32(froms.len() - 1));
+            push(&mut branch_of, to_u32(froms.len() - 1))?;
         }
         let branches = froms.len();
-        Self {
+        Ok(Self {
             edges,
             growth,
             froms,
             branch_of,
-            lengthened: vec![false; branches],
-            grown: vec![0; 2 * branches],
-            watches: BTreeSet::new(),
-            registered: vec![0; edges.len()],
+            lengthened: filled(branches, false)?,
+            grown: filled(2 * branches, 0)?,
+            watches: Watches::new(2 * branches)?,
+            registered: filled(edges.len(), 0)?,
             queue: Vec::new(),
-        }
+        })
     }
 
     /// The edges whose branches take their longer form, ascending, no two of one branch.
-    fn run(mut self, seeds: &[u32]) -> Vec<u32> {
+    fn run(mut self, seeds: &[u32]) -> Result<Vec<u32>, Refused> {
         let mut all = Vec::new();
-        self.queue.extend(seeds.iter().rev());
-        self.lengthen_queued(&mut all);
+        self.queue = collect(seeds.iter().rev().copied())?;
+        self.lengthen_queued(&mut all)?;
         // What can still grow is little now, and most branches need not be watched.
-        self.watch_all();
-        self.lengthen_queued(&mut all);
+        self.watch_all()?;
+        self.lengthen_queued(&mut all)?;
         all.sort_unstable();
-        all
+        Ok(all)
     }
 
-    fn lengthen_queued(&mut self, all: &mut Vec<u32>) {
+    fn lengthen_queued(&mut self, all: &mut Vec<u32>) -> Result<(), Refused> {
         while let Some(edge) = self.queue.pop() {
             let branch = self.branch_of[edge as usize];
             if !core::mem::replace(&mut self.lengthened[branch as usize], true) {
-                all.push(edge);
-                self.grow(branch, self.growth[edge as usize].unwrap_or(0));
+                push(all, edge)?;
+                self.grow(branch, self.growth[edge as usize].unwrap_or(0))?;
             }
         }
+        Ok(())
     }
 
     /// Registers the edges that can become overlong at all, if everything they span grows.
-    fn watch_all(&mut self) {
-        let mut most = vec![0_u64; self.froms.len() + 1];
+    fn watch_all(&mut self) -> Result<(), Refused> {
+        let mut most = filled(self.froms.len() + 1, 0_u64)?;
         for (growth, &branch) in self.growth.iter().zip(&self.branch_of) {
             let branch = branch as usize;
             let most = &mut most[branch + 1];
@@ -173,9 +174,10 @@ impl<'e> Spread<'e> {
             let Ok(slack) = slack else { continue };
             let waits = !self.lengthened[self.branch_of[edge as usize] as usize];
             if waits && self.growth[edge as usize].is_some() && most[end] - most[start] > slack {
-                self.look(edge);
+                self.look(edge)?;
             }
         }
+        Ok(())
     }
 
     /// The branches that an edge spans, without its own.
@@ -186,9 +188,9 @@ impl<'e> Spread<'e> {
         if at > own { own + 1..at } else { at..own }
     }
 
-    fn grow(&mut self, branch: u32, by: u32) {
+    fn grow(&mut self, branch: u32, by: u32) -> Result<(), Refused> {
         if by == 0 {
-            return;
+            return Ok(());
         }
         let leaf = branch as usize + self.froms.len();
         let up = || core::iter::successors(Some(leaf), |node| Some(node / 2).filter(|&node| node > 0));
@@ -196,37 +198,35 @@ impl<'e> Spread<'e> {
             self.grown[node] += u64::from(by);
         }
         for node in up() {
-            let due = (to_u32(node), 0, 0, 0)..=(to_u32(node), self.grown[node], u32::MAX, u32::MAX);
-            while let Some(&watch) = self.watches.range(due.clone()).next() {
-                self.watches.remove(&watch);
-                let (_, _, edge, nth) = watch;
+            while let Some((_, edge, nth)) = self.watches.take_due(node, self.grown[node]) {
                 if nth == self.registered[edge as usize] {
-                    self.look(edge);
+                    self.look(edge)?;
                 }
             }
         }
+        Ok(())
     }
 
     /// Queues an edge that has become overlong, or watches what it spans until it may have.
-    fn look(&mut self, edge: u32) {
-        let nodes: Vec<usize> = nodes(self.span(edge), self.froms.len()).collect();
-        let grown: u64 = nodes.iter().map(|&node| self.grown[node]).sum();
+    fn look(&mut self, edge: u32) -> Result<(), Refused> {
+        let nodes = nodes(self.span(edge), self.froms.len());
+        let grown: u64 = nodes.clone().map(|node| self.grown[node]).sum();
         let slack = u64::try_from(self.edges[edge as usize].slack()).unwrap_or(0);
         self.registered[edge as usize] += 1;
         let Some(left) = slack.checked_sub(grown) else {
-            self.queue.push(edge);
-            return;
+            return push(&mut self.queue, edge);
         };
-        let share = left / nodes.len().max(1) as u64 + 1;
+        let share = left / nodes.clone().count().max(1) as u64 + 1;
         for node in nodes {
             let nth = self.registered[edge as usize];
-            self.watches.insert((to_u32(node), self.grown[node] + share, edge, nth));
+            self.watches.insert(node, (self.grown[node] + share, edge, nth))?;
         }
+        Ok(())
     }
 }
 
 /// The nodes of a segment tree with so many leaves that make up a range of leaves.
-fn nodes(range: Range<usize>, leaves: usize) -> impl Iterator<Item = usize> {
+fn nodes(range: Range<usize>, leaves: usize) -> impl Iterator<Item = usize> + Clone {
     let (mut low, mut high) = (range.start + leaves, range.end + leaves);
     core::iter::from_fn(move || {
         if low >= high {

@@ -24,12 +24,15 @@
 mod detour;
 mod edges;
 mod lengthen;
+mod memory;
 mod plan;
+mod watches;
 
 use alloc::vec::Vec;
 
 use super::site::Chain;
-use super::{Error, Handle, Isa, Linear, List};
+use super::retarget::Overlong;
+use super::{Error, Handle, Isa, Linear, List, Map};
 use edges::Edges;
 
 /// What an instruction set offers to branches that do not reach.
@@ -37,7 +40,7 @@ use edges::Edges;
 /// An implementation may offer longer forms, trampolines, or both: a branch that has a longer form takes it.
 pub trait Relax<I: Isa> {
     /// Writes a longer form of `insn`, whose displacement field `field` does not reach its target, into
-    /// `long`, which is empty. `false` if there is none.
+    /// `long`, which is empty and has room for [`LongForm::ROOM`] units. `false` if there is none.
     ///
     /// What goes to that target by the longer form must reach farther: a form that does not is not taken.
     fn relax(&self, insn: &[I::Unit], field: usize, long: &mut LongForm<I::Unit>) -> bool;
@@ -71,6 +74,18 @@ pub struct LongForm<U> {
 }
 
 impl<U> LongForm<U> {
+    /// For how many units there is room, and for how many branches, when it is to be written: that many can be
+    /// pushed even if memory runs out.
+    pub const ROOM: usize = 16;
+
+    /// An empty one, with room.
+    fn with_room() -> Result<Self, Error> {
+        let mut long = Self::default();
+        memory::reserve(&mut long.units, Self::ROOM)?;
+        memory::reserve(&mut long.branches, Self::ROOM)?;
+        Ok(long)
+    }
+
     /// Says that the next instruction to be pushed is a branch that goes, by its first field, where field
     /// `of` of the original went.
     ///
@@ -135,8 +150,8 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     /// # Errors
     ///
     /// As [`linearize_into`](List::linearize_into); [`Error::OutOfRange`] for a branch that does not reach
-    /// and has no longer form and no way by trampolines. The list may then have longer forms already, but
-    /// means the same.
+    /// and has no longer form and no way by trampolines. The list may then have longer forms and trampolines already,
+    /// but means the same.
     pub fn linearize_relaxed(
         &mut self,
         relax: &impl Relax<I>,
@@ -151,15 +166,25 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
                 return Ok(done);
             }
             done.rounds += 1;
-            let edges = Edges::new(self, relax, &out.map, &overlong);
-            let relaxed = match self.lengthen(relax, &edges, &mut done) {
-                Ok(0) => self.detour(relax, &edges, &mut done),
-                result => result.map(drop),
-            };
-            if let Err(error) = relaxed {
+            if let Err(error) = self.relax(relax, &out.map, &overlong, &mut done) {
                 *out = Linear::default();
                 return Err(error);
             }
+        }
+    }
+
+    /// A round: lengthens what can be, or else leads what does not reach through trampolines.
+    fn relax(
+        &mut self,
+        relax: &impl Relax<I>,
+        map: &Map,
+        overlong: &[Overlong],
+        done: &mut Relaxed,
+    ) -> Result<(), Error> {
+        let edges = Edges::new(self, relax, map, overlong)?;
+        match self.lengthen(relax, &edges, done)? {
+            0 => self.detour(relax, &edges, done),
+            _ => Ok(()),
         }
     }
 

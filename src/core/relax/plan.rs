@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::edges::{Edge, Edges, Reach};
+use super::memory::{Refused, collect, filled, push};
 use crate::core::Handle;
 use crate::core::handle::to_u32;
 
@@ -67,6 +68,20 @@ pub(super) struct Departure {
     pub(super) to: u32,
 }
 
+/// Why there is no plan.
+pub(super) enum NoPlan {
+    /// Branches would not reach this target.
+    Unreached(Handle),
+    /// The allocator refused.
+    Refused,
+}
+
+impl From<Refused> for NoPlan {
+    fn from(_: Refused) -> Self {
+        Self::Refused
+    }
+}
+
 /// A target that branches lead to.
 struct Goal {
     target: Handle,
@@ -109,15 +124,14 @@ struct Open {
 
 impl Plan {
     /// A plan for the edges that may detour, over instructions in the order of the output with their lengths.
-    /// If there is none, gives the target that could not be reached.
     pub(super) fn new(
         edges: &Edges,
         bounce: Bounce,
         insns: impl Iterator<Item = (Handle, usize)>,
-    ) -> Result<Self, Handle> {
-        let detours: Vec<Edge> = edges.all.iter().filter(|edge| edge.detours).copied().collect();
+    ) -> Result<Self, NoPlan> {
+        let detours = collect(edges.all.iter().filter(|edge| edge.detours).copied())?;
         let with_room = bounce.reach.with_room();
-        let (goals, goal_of) = goals(&detours, with_room);
+        let (goals, goal_of) = goals(&detours, with_room)?;
         let plan = Self { goals, trampolines: Vec::new(), islands: Vec::new(), departures: Vec::new() };
         let sweep = Sweep {
             plan,
@@ -125,7 +139,7 @@ impl Plan {
             ends: &edges.ends,
             edges: &detours,
             goal_of: &goal_of,
-            from: Vec::with_capacity(detours.len()),
+            from: Vec::new(),
             pending: Vec::new(),
             begin_by: i64::MAX,
             last_deadline: i64::MIN,
@@ -145,17 +159,18 @@ impl Plan {
     }
 
     /// Chooses the way of each branch, and with it which trampolines stay.
-    fn choose(&mut self, edges: &[Edge], goal_of: &[u32], from: &[i64], bounce: Reach) -> Result<(), Handle> {
-        let mut by_goal: Vec<u32> = (0..to_u32(self.trampolines.len())).collect();
-        by_goal.sort_by_key(|&at| self.trampolines[at as usize].goal);
-        let mut first = Vec::with_capacity(self.goals.len() + 1);
+    fn choose(&mut self, edges: &[Edge], goal_of: &[u32], from: &[i64], bounce: Reach) -> Result<(), NoPlan> {
+        let mut by_goal = collect(0..to_u32(self.trampolines.len()))?;
+        // A sort that is stable would need memory.
+        by_goal.sort_unstable_by_key(|&at| (self.trampolines[at as usize].goal, at));
+        let mut first = Vec::new();
         for goal in 0..=to_u32(self.goals.len()) {
-            first.push(by_goal.partition_point(|&at| self.trampolines[at as usize].goal < goal));
+            push(&mut first, by_goal.partition_point(|&at| self.trampolines[at as usize].goal < goal))?;
         }
         let of_goal = |goal: u32| &by_goal[first[goal as usize]..first[goal as usize + 1]];
         for ((edge, &goal), &from) in edges.iter().zip(goal_of).zip(from) {
             let Some(mut at) = self.way(from, edge.reach, goal, of_goal(goal))? else { continue };
-            self.departures.push(Departure { branch: edge.branch, field: edge.field, to: at });
+            push(&mut self.departures, Departure { branch: edge.branch, field: edge.field, to: at })?;
             loop {
                 let trampoline = &self.trampolines[at as usize];
                 if trampoline.is_used {
@@ -172,7 +187,7 @@ impl Plan {
     }
 
     /// The trampoline that a branch at `from` takes to its goal, if it has to take one.
-    fn way(&self, from: i64, reach: Reach, goal: u32, trampolines: &[u32]) -> Result<Option<u32>, Handle> {
+    fn way(&self, from: i64, reach: Reach, goal: u32, trampolines: &[u32]) -> Result<Option<u32>, NoPlan> {
         let Goal { at: to, target, .. } = self.goals[goal as usize];
         if reach.holds(from, to) {
             return Ok(None);
@@ -186,22 +201,22 @@ impl Plan {
             let beyond = trampolines.partition_point(|trampoline| at(trampoline) - from < reach.least);
             trampolines[beyond..].first().filter(|&first| at(first) < from)
         };
-        nearest.map(|&nearest| Some(nearest)).ok_or(target)
+        nearest.map(|&nearest| Some(nearest)).ok_or(NoPlan::Unreached(target))
     }
 }
 
 /// The targets of edges in the order of the output, and which of them each edge leads to.
-fn goals(edges: &[Edge], bounce: Reach) -> (Vec<Goal>, Vec<u32>) {
-    let mut order: Vec<u32> = (0..to_u32(edges.len())).collect();
-    order.sort_by_key(|&edge| (edges[edge as usize].to, edges[edge as usize].target));
+fn goals(edges: &[Edge], bounce: Reach) -> Result<(Vec<Goal>, Vec<u32>), Refused> {
+    let mut order = collect(0..to_u32(edges.len()))?;
+    order.sort_unstable_by_key(|&edge| (edges[edge as usize].to, edges[edge as usize].target));
     let mut goals: Vec<Goal> = Vec::new();
-    let mut goal_of = alloc::vec![0; edges.len()];
+    let mut goal_of = filled(edges.len(), 0)?;
     for index in order {
         let edge = &edges[index as usize];
         if goals.last().is_none_or(|goal| goal.target != edge.target) {
             let back = -bounce.least;
             let (target, old) = (edge.target, edge.to);
-            goals.push(Goal { target, old, at: 0, last: old, back, due: [None; 2] });
+            push(&mut goals, Goal { target, old, at: 0, last: old, back, due: [None; 2] })?;
         }
         goal_of[index as usize] = to_u32(goals.len() - 1);
         if let Some(goal) = goals.last_mut().filter(|_| !edge.is_forward()) {
@@ -209,7 +224,7 @@ fn goals(edges: &[Edge], bounce: Reach) -> (Vec<Goal>, Vec<u32>) {
             goal.back = goal.back.min(-edge.reach.with_room().least);
         }
     }
-    (goals, goal_of)
+    Ok((goals, goal_of))
 }
 
 /// The pass under way.
@@ -237,18 +252,18 @@ struct Sweep<'e> {
 }
 
 impl Sweep<'_> {
-    fn run(mut self, insns: impl Iterator<Item = (Handle, usize)>) -> Result<(Plan, Vec<i64>), Handle> {
+    fn run(mut self, insns: impl Iterator<Item = (Handle, usize)>) -> Result<(Plan, Vec<i64>), NoPlan> {
         let (mut old, mut goal, mut after) = (0, 0, None);
         for (handle, len) in insns {
             if let Some(after) = after {
                 self.pass(after, old, len)?;
             }
             while self.plan.goals.get(goal).is_some_and(|goal| goal.old == old) {
-                self.arrive(goal, old);
+                self.arrive(goal, old)?;
                 goal += 1;
             }
             while self.edges.get(self.from.len()).is_some_and(|edge| edge.from == old) {
-                self.depart(old);
+                self.depart(old)?;
             }
             old += to_u32(len);
             after = Some(handle);
@@ -261,7 +276,7 @@ impl Sweep<'_> {
     }
 
     /// The target is here: whoever is behind it has reached it, whoever is ahead begins to need it.
-    fn arrive(&mut self, goal: usize, old: u32) {
+    fn arrive(&mut self, goal: usize, old: u32) -> Result<(), Refused> {
         let at = self.position(old);
         let Goal { last, back, .. } = self.plan.goals[goal];
         let this = &mut self.plan.goals[goal];
@@ -270,33 +285,35 @@ impl Sweep<'_> {
             self.put_off(
                 Pending { goal: to_u32(goal), way: BACKWARD },
                 Due { deadline: at + back, reach: back },
-            );
+            )?;
         }
+        Ok(())
     }
 
     /// The next branch is here.
-    fn depart(&mut self, old: u32) {
+    fn depart(&mut self, old: u32) -> Result<(), Refused> {
         let index = self.from.len();
         let (edge, goal) = (self.edges[index], self.goal_of[index]);
         let at = self.position(old);
-        self.from.push(at);
+        push(&mut self.from, at)?;
         if edge.is_forward() {
             let Reach { most, .. } = edge.reach.with_room();
             let due = Due { deadline: at + most, reach: most };
-            self.put_off(Pending { goal, way: FORWARD }, due);
+            self.put_off(Pending { goal, way: FORWARD }, due)?;
         } else if edge.from == self.plan.goals[goal as usize].last {
             self.plan.goals[goal as usize].due[BACKWARD] = None;
         }
+        Ok(())
     }
 
     /// Something is pending, until `due` or what is known of it already.
-    fn put_off(&mut self, pending: Pending, due: Due) {
+    fn put_off(&mut self, pending: Pending, due: Due) -> Result<(), Refused> {
         let known = &mut self.plan.goals[pending.goal as usize].due[pending.way];
         if known.is_some_and(|known| known.deadline <= due.deadline) {
-            return;
+            return Ok(());
         }
         if known.replace(due).is_none() {
-            self.pending.push(pending);
+            push(&mut self.pending, pending)?;
         }
         if due.deadline < self.last_deadline {
             // What is due later is so as one more.
@@ -305,10 +322,11 @@ impl Sweep<'_> {
         self.last_deadline = self.last_deadline.max(due.deadline);
         let most_before = i64::from(to_u32(self.pending.len())) * self.bounce.len;
         self.begin_by = self.begin_by.min(due.deadline - most_before);
+        Ok(())
     }
 
     /// Passes from the instruction `after` to the next one, at `old`, of `len` units: leaves an island if it is time.
-    fn pass(&mut self, after: Handle, old: u32, len: usize) -> Result<(), Handle> {
+    fn pass(&mut self, after: Handle, old: u32, len: usize) -> Result<(), NoPlan> {
         let at = self.position(old);
         let next = at + i64::from(to_u32(len));
         while self.ends.first().is_some_and(|&end| end < old) {
@@ -323,14 +341,17 @@ impl Sweep<'_> {
             let next_end = self.ends.get(1).map_or(i64::MAX, |&end| self.position(end));
             let is_last = |sweep: &Self| next_end > sweep.begin_by && at + sweep.soon >= sweep.begin_by;
             if is_last(self) {
-                self.look_ahead(old);
-                if is_last(self) && self.leave_island(after, old, false).is_ok() {
-                    return Ok(());
+                self.look_ahead(old)?;
+                if is_last(self) {
+                    match self.leave_island(after, old, false) {
+                        Err(NoPlan::Unreached(_)) => {}
+                        left => return left,
+                    }
                 }
             }
         }
         if next > self.begin_by {
-            self.look_ahead(old);
+            self.look_ahead(old)?;
             if next > self.begin_by {
                 self.leave_island(after, old, !is_end)?;
             }
@@ -339,7 +360,7 @@ impl Sweep<'_> {
     }
 
     /// All that is pending at `old`, by deadline.
-    fn open(&mut self, old: u32) -> Vec<Open> {
+    fn open(&mut self, old: u32) -> Result<Vec<Open>, Refused> {
         let goals = &self.plan.goals;
         self.pending.retain(|pending| goals[pending.goal as usize].due[pending.way].is_some());
         let growth = self.growth;
@@ -348,18 +369,18 @@ impl Sweep<'_> {
             let end = if pending.way == FORWARD { goal.old } else { goal.last };
             Some(Open { pending, due: goal.due[pending.way]?, end: i64::from(end) + growth })
         });
-        let mut open: Vec<Open> = open.collect();
-        open.sort_by_key(|open| open.due.deadline);
+        let mut open = collect(open)?;
+        open.sort_unstable_by_key(|open| (open.due.deadline, open.pending.goal, open.pending.way));
         self.last_deadline = open.last().map_or(i64::MIN, |open| open.due.deadline);
         let needed = i64::from(to_u32(open.len())) * self.bounce.len;
         self.soon = open.iter().map(|open| soon(open.due.reach, needed)).min().unwrap_or(self.soon);
         debug_assert!(open.iter().all(|open| open.end >= self.position(old)));
-        open
+        Ok(open)
     }
 
     /// Finds out when the next island has to begin.
-    fn look_ahead(&mut self, old: u32) {
-        let open = self.open(old);
+    fn look_ahead(&mut self, old: u32) -> Result<(), Refused> {
+        let open = self.open(old)?;
         let Bounce { len, .. } = self.bounce;
         // Whether what is resolved before the island counts depends on where the island is.
         let mut until = self.position(old) + self.soon;
@@ -376,13 +397,14 @@ impl Sweep<'_> {
             }
             until = self.begin_by;
         }
+        Ok(())
     }
 
     /// Leaves an island between `after` and the instruction at `old`, for what is due now or soon.
-    fn leave_island(&mut self, after: Handle, old: u32, is_made: bool) -> Result<(), Handle> {
+    fn leave_island(&mut self, after: Handle, old: u32, is_made: bool) -> Result<(), NoPlan> {
         let Bounce { len, reach } = self.bounce;
         let at = self.position(old);
-        let mut open = self.open(old);
+        let mut open = self.open(old)?;
         let needed = i64::from(to_u32(open.len())) * len;
         // What comes to its end at once even behind the largest island needs none.
         open.retain(|open| {
@@ -396,13 +418,13 @@ impl Sweep<'_> {
         let start = at + if is_made { len } else { 0 };
         for (nth, open) in (0..).zip(&open) {
             if start + nth * len > open.due.deadline {
-                return Err(self.plan.goals[open.pending.goal as usize].target);
+                return Err(NoPlan::Unreached(self.plan.goals[open.pending.goal as usize].target));
             }
         }
         let Some(last) = open.last() else { return Ok(()) };
         let growth = self.growth + start - at + count * len;
         if growth > self.most_growth {
-            return Err(self.plan.goals[last.pending.goal as usize].target);
+            return Err(NoPlan::Unreached(self.plan.goals[last.pending.goal as usize].target));
         }
         self.growth = growth;
         let first = self.plan.trampolines.len();
@@ -411,12 +433,11 @@ impl Sweep<'_> {
             let this = &mut self.plan.goals[goal as usize];
             let reach = if way == FORWARD { reach.most } else { this.back };
             this.due[way] = Some(Due { deadline: at + reach, reach });
-            self.plan.trampolines.push(Trampoline { goal, at, next: None, is_used: false });
+            push(&mut self.plan.trampolines, Trampoline { goal, at, next: None, is_used: false })?;
         }
         let trampolines = first..self.plan.trampolines.len();
-        self.plan.islands.push(Island { after, is_made, trampolines });
-        self.look_ahead(old);
-        Ok(())
+        push(&mut self.plan.islands, Island { after, is_made, trampolines })?;
+        Ok(self.look_ahead(old)?)
     }
 }
 
