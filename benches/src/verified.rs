@@ -9,8 +9,8 @@ use crate::generate;
 /// A list with facts.
 pub type Verified<'a> = List<'a, Bpf, Aux>;
 
-/// The context is the first eBPF argument.
-const CONTEXT: u8 = 1;
+/// Loads from the context, which is the first argument.
+pub const CONTEXT_LOAD: Insn = Insn::ldx(W, 4, 1, 0);
 
 /// One instruction in ten is dead, one in five defines 32 bits whose extension counts, one in twenty divides and one in
 /// twenty loads from the context, as far as such stand where others did. One in thirty is a `goto +0`.
@@ -25,7 +25,7 @@ pub fn program(n: u32) -> Program {
         }
         match at % 60 {
             0 | 20 | 40 => *insn = Insn::new(ALU64 | DIV | X, 2, 3, 0, 0),
-            10 | 30 | 50 => *insn = Insn::ldx(W, 4, CONTEXT, 0),
+            10 | 30 | 50 => *insn = CONTEXT_LOAD,
             5 | 35 => *insn = Insn::ja(0),
             _ => {}
         }
