@@ -229,3 +229,6 @@ impl<I: Isa, A> List<'_, I, A> {
         ensure(self.targets.len() == branches * I::MAX_FIELDS, 8, self.targets.len())
     }
 }
+
+#[cfg(all(test, feature = "fuzzing"))]
+mod tests;
