@@ -21,6 +21,8 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export SRC=$work/src OUT=$work/out
+# The build takes longer than the runs.
+export CODEGEN_UNITS=${CODEGEN_UNITS:-16}
 mkdir "$SRC" "$OUT"
 ln -s "$PWD/.." "$SRC/relinear"
 ../.clusterfuzzlite/build.sh
@@ -32,6 +34,7 @@ fi
 for target; do
 	mkdir -p "$work/new/$target" "corpus/$target"
 	options=(-runs="$runs" -seed=1 -timeout=20 -print_final_stats=1 -artifact_prefix="$work/")
+	options+=("$(sed -n 's/^max_len = /-max_len=/p' "$OUT/$target.options")")
 	[[ ! -f $OUT/$target.dict ]] || options+=(-dict="$OUT/$target.dict")
 	# What is found goes into the first directory, and so not into the corpus.
 	if ! "$OUT/$target" "${options[@]}" "$work/new/$target" "corpus/$target" >"$work/log" 2>&1; then

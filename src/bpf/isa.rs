@@ -187,8 +187,8 @@ fn mark(code: u8) -> u64 {
 fn marks(slots: &[Insn]) -> u64 {
     let next = |marks: u64, insn: &Insn| marks >> 1 | mark(insn.code);
     let (eights, rest) = slots.as_chunks::<8>();
-    // Of a known length, a chunk has no loop.
-    let marks = eights.iter().fold(0, |marks, eight| eight.iter().fold(marks, next));
+    // Of a known length, a chunk has no loop, and it does not wait for the one before.
+    let marks = eights.iter().fold(0, |marks, eight| marks >> 8 | eight.iter().fold(0, next));
     let marks = rest.iter().fold(marks, next);
     let (fields, kinds) = (marks >> 32, marks & u64::from(u32::MAX));
     let missing = 32 - slots.len();

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::hint::black_box;
 use core::ops::Range;
 
+use super::fill::{copy, note, number, number_exactly};
 use super::handle::to_u32;
 use super::map::NOWHERE;
 use super::retarget::Aim;
@@ -11,9 +12,6 @@ use super::site::{Chain, Run, RunId, Slot};
 use super::walk::Place;
 use super::words::{WORD, Word, below, ones};
 use super::{Error, Handle, Isa, Linear, List};
-
-/// What copies of fixed width may write beyond the true length, in units.
-pub(super) const SLACK: usize = 16;
 
 /// Words that are laid out before the branches of those before are fixed: their units are in the cache then.
 const TILE: usize = 32;
@@ -71,7 +69,10 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         let mut laid = 0..0;
         for start in (0..words).step_by(TILE) {
             let end = words.min(start + TILE);
-            self.lay_words(start..end);
+            let until = units.min(end * WORD);
+            if self.at < until {
+                self.at = self.lay::<false>(self.at..until);
+            }
             // One behind, a near branch ahead is known too.
             self.aim_words(laid);
             laid = start..end;
@@ -93,53 +94,62 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         });
     }
 
-    /// Lays out what stands in these words of the original program.
-    fn lay_words(&mut self, words: Range<usize>) {
-        let (list, units) = (self.list, self.list.original.len());
-        let mut at = self.at;
-        for (index, word) in words.clone().zip(&list.words[words.clone()]) {
+    /// Lays out the units in a range of handle indexes, of the inserted column or of the original program, with all that
+    /// stands around them. Returns where it ends, which an instruction may put off.
+    fn lay<const INSERTED: bool>(&mut self, range: Range<usize>) -> usize {
+        let list = self.list;
+        let (mut at, end) = (range.start, range.end);
+        let words = at / WORD..end.div_ceil(WORD);
+        for (index, word) in words.clone().zip(&list.words[words]) {
+            let base = index * WORD;
             let mut touched = word.touched();
-            if touched == 0 {
+            if touched == 0 || at >= base + WORD {
                 continue;
             }
-            let base = index * WORD;
-            if at > base {
-                touched &= !below(at - base);
-            }
+            let first = at.saturating_sub(base);
+            touched &= !below(first);
             let bodies = word.bodies & !word.dead;
-            if word.block != 0 {
+            if !INSERTED && word.block != 0 {
                 self.gather(word);
             }
             // If they are edited in order, the run of the next edited one: cheaper than counting bits for each.
-            let mut run = word.first_run;
+            let mut run = if first == 0 { word.first_run } else { word.run_in_order(first) };
             while touched != 0 {
                 let bit = touched.trailing_zeros() as usize;
                 let here = base + bit;
-                if here >= units {
+                if here >= end {
                     break;
                 }
-                self.copy_original(at..here);
+                self.copy_plain::<INSERTED>(at..here);
                 if bodies >> bit & 1 != 0 {
-                    let count = (bodies >> bit).trailing_ones();
-                    at = self.weave_bodies(word, here, run as usize, count as usize);
+                    let count = (bodies >> bit).trailing_ones().min(to_u32(end - here));
+                    self.weave_bodies::<INSERTED>(here, run as usize, count as usize);
                     run += count;
+                    let final_one = here + count as usize - 1;
+                    at = final_one + self.label_rest::<INSERTED>(word, final_one, true);
                 } else if word.edited >> bit & 1 != 0 {
-                    at = here + self.weave(word, here, run);
+                    self.weave::<INSERTED>(word, here, run);
                     run += 1;
+                    at = here + self.label_rest::<INSERTED>(word, here, false);
                 } else {
                     let dead = (touched & !word.edited) >> bit;
-                    at = units.min(here + dead.trailing_ones() as usize);
-                    self.original[here..at].fill(to_u32(self.new));
+                    at = end.min(here + dead.trailing_ones() as usize);
+                    self.label_dead::<INSERTED>(here..at);
                 }
                 touched = if at - base < WORD { touched & !below(at - base) } else { 0 };
             }
         }
-        let end = units.min(words.end * WORD);
         if at < end {
-            self.copy_original(at..end);
+            self.copy_plain::<INSERTED>(at..end);
             at = end;
         }
-        self.at = at;
+        at
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it takes a tenth fewer instructions than a call")]
+    fn copy_plain<const INSERTED: bool>(&mut self, range: Range<usize>) {
+        if INSERTED { self.copy_inserted(range) } else { self.copy_original(range) }
     }
 
     /// Copies a stretch of the original program that nothing was done to.
@@ -162,6 +172,9 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
     #[inline]
     fn copy_inserted(&mut self, range: Range<usize>) {
         let (at, len) = (range.start, range.end - range.start);
+        if len == 0 {
+            return;
+        }
         let from = at - self.list.base as usize;
         copy(self.units, self.new, &self.list.inserted, from, len);
         if let Some(facts) = self.list.aux.sized() {
@@ -172,14 +185,14 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
     }
 
     /// Instructions from `at` on that were replaced in order, by the runs from `first` on, one after the other: what
-    /// replaced them is one stretch. Returns where the next one is.
+    /// replaced them is one stretch.
     #[inline]
-    fn weave_bodies(&mut self, word: &Word, at: usize, first: usize, count: usize) -> usize {
+    fn weave_bodies<const INSERTED: bool>(&mut self, at: usize, first: usize, count: usize) {
         let list = self.list;
         let runs = &list.runs[first..first + count];
         let (start, end) = (runs[0].start.index(), runs[count - 1].end);
         let shift = to_u32(self.new).wrapping_sub(start);
-        for (label, run) in self.original[at..at + count].iter_mut().zip(runs) {
+        for (label, run) in self.labels::<INSERTED>(at..at + count).iter_mut().zip(runs) {
             *label = run.start.index().wrapping_add(shift);
         }
         // The first instruction of each goes by the name of the one it replaced, and so does its fact.
@@ -189,13 +202,49 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                 self.aux[run.start.index().wrapping_add(shift) as usize] = list.aux[at];
             }
         }
-        let final_one = at + count - 1;
-        if word.is_single(final_one % WORD) {
-            return final_one + 1;
+    }
+
+    #[inline]
+    fn labels<const INSERTED: bool>(&mut self, range: Range<usize>) -> &mut [u32] {
+        if INSERTED {
+            let base = self.list.base as usize;
+            &mut self.inserted[range.start - base..range.end - base]
+        } else {
+            &mut self.original[range]
         }
-        let end = final_one + list.words.len_at(final_one);
-        self.label_gone(final_one + 1..end);
-        end
+    }
+
+    /// Labels the units of an edited instruction but its first, which are gone for sure if it was `replaced`. Returns how
+    /// many it has with that.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "most have no other units, and then there is nothing to do")]
+    fn label_rest<const INSERTED: bool>(&mut self, word: &Word, at: usize, replaced: bool) -> usize {
+        if word.is_single(at % WORD) { 1 } else { self.label_inner::<INSERTED>(at, replaced) }
+    }
+
+    #[inline(never)]
+    fn label_inner<const INSERTED: bool>(&mut self, at: usize, replaced: bool) -> usize {
+        let (list, anchor) = (self.list, Handle::new(to_u32(at)));
+        let len = list.len_at(anchor);
+        if INSERTED {
+            self.labels::<INSERTED>(at + 1..at + len).fill(NOWHERE);
+        } else if replaced || !list.is_live(anchor) || list.body(anchor) != anchor {
+            self.label_gone(at + 1..at + len);
+        }
+        len
+    }
+
+    /// Labels deleted units.
+    fn label_dead<const INSERTED: bool>(&mut self, range: Range<usize>) {
+        let new = to_u32(self.new);
+        self.labels::<INSERTED>(range.clone()).fill(new);
+        if INSERTED {
+            let mut inner = self.list.words.find(range.clone(), |word| word.inner);
+            while inner < range.end {
+                self.labels::<INSERTED>(inner..inner + 1).fill(NOWHERE);
+                inner = self.list.words.find(inner + 1..range.end, |word| word.inner);
+            }
+        }
     }
 
     /// Gathers the lone runs of a word that was not edited in order, and brings their units near. They are anywhere: asked
@@ -214,24 +263,23 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         }
     }
 
-    /// One original instruction that was edited, and all that stands around it. Returns its length.
+    /// An instruction that was edited, and all that stands around it.
     #[inline]
-    fn weave(&mut self, word: &Word, at: usize, run_in_order: u32) -> usize {
+    fn weave<const INSERTED: bool>(&mut self, word: &Word, at: usize, run_in_order: u32) {
         let (list, anchor) = (self.list, Handle::new(to_u32(at)));
         let run = match word.block {
             0 => Some(*list.run(RunId::new(run_in_order))),
-            _ => self.gathered[at % WORD],
+            _ if !INSERTED => self.gathered[at % WORD],
+            _ => match list.slot_in(word, at % WORD) {
+                Slot::Lone(id) => Some(*list.run(id)),
+                Slot::Site(_) => None,
+            },
         };
         match run {
-            Some(run) => self.weave_lone(anchor, &run),
-            None => self.weave_site(anchor),
+            // Those inside an inserted one are left to what does not call itself.
+            Some(run) if !INSERTED || !run.is_touched() => self.weave_lone(anchor, &run),
+            _ => self.weave_site(anchor),
         }
-        if word.is_single(at % WORD) {
-            return 1;
-        }
-        let len = list.len_at(anchor);
-        self.label_inner_units(anchor, len);
-        len
     }
 
     /// What stands around the end.
@@ -293,27 +341,12 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
     #[inline]
     fn copy_run(&mut self, run: &Run, from: usize) {
         if run.is_touched() {
-            return self.weave_run(run, from);
+            self.lay::<true>(from..run.end as usize);
+            return;
         }
         self.copy_inserted(from..run.code_end() as usize);
         if run.is_labeled() {
             self.inserted[(run.code_end() - self.list.base) as usize] = to_u32(self.new);
-        }
-    }
-
-    /// A run in which something was edited.
-    fn weave_run(&mut self, run: &Run, mut from: usize) {
-        let (list, end) = (self.list, run.end as usize);
-        while from < end {
-            from = self.copy_stretch(from, end);
-            if from < end {
-                let anchor = Handle::new(to_u32(from));
-                match list.slot(anchor) {
-                    Slot::Lone(id) if !list.run(id).is_touched() => self.weave_lone(anchor, list.run(id)),
-                    _ => self.weave_site(anchor),
-                }
-                from += list.words.len_at(from);
-            }
         }
     }
 
@@ -485,121 +518,11 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         }
     }
 
-    /// Labels the units after the first of an original instruction that was replaced or deleted: they are gone.
-    #[cold]
-    fn label_inner_units(&mut self, anchor: Handle, len: usize) {
-        let list = self.list;
-        if list.is_live(anchor) && list.body(anchor) == anchor {
-            return;
-        }
-        self.label_gone(anchor.at() + 1..anchor.at() + len);
-    }
-
     /// Labels original units that are gone.
     fn label_gone(&mut self, units: Range<usize>) {
         for at in units {
             self.original[at] = to_u32(self.new);
             self.dead[at / WORD] |= 1 << (at % WORD);
-        }
-    }
-}
-
-/// Appends a note, if there is memory for it.
-#[inline]
-pub(super) fn note<T>(notes: &mut Vec<T>, value: T, refused: &mut bool) {
-    if notes.len() < notes.capacity() || notes.try_reserve(1).is_ok() {
-        notes.push(value);
-    } else {
-        *refused = true;
-    }
-}
-
-/// Copies `len` values from `start` on to `at` and on: a few by a copy of fixed width, which is several times
-/// as fast as a call that copies as little.
-#[inline]
-fn copy<T: Copy>(to: &mut [T], at: usize, from: &[T], start: usize, len: usize) {
-    let copied = match len {
-        0..=4 => copy_chunk::<T, 4>(to, at, from, start),
-        5..=8 => copy_chunk::<T, 8>(to, at, from, start),
-        9..=SLACK => copy_chunk::<T, SLACK>(to, at, from, start),
-        _ => false,
-    };
-    if !copied {
-        to[at..at + len].copy_from_slice(&from[start..start + len]);
-    }
-}
-
-/// Copies `N` values, if both sides have as many.
-#[inline]
-fn copy_chunk<T: Copy, const N: usize>(to: &mut [T], at: usize, from: &[T], start: usize) -> bool {
-    let to = to.get_mut(at..).and_then(|to| to.first_chunk_mut::<N>());
-    let from = from.get(start..).and_then(|from| from.first_chunk::<N>());
-    match (to, from) {
-        (Some(to), Some(from)) => {
-            *to = *from;
-            true
-        }
-        _ => false,
-    }
-}
-
-/// Labels that are written at once.
-const LANES: usize = 8;
-
-/// Makes `len` labels from `at` on `new` and what follows. May write into those behind them.
-#[inline]
-fn number(labels: &mut [u32], at: usize, len: usize, mut new: u32) {
-    let at_once = if len <= LANES {
-        number_chunk::<1>(labels, at, new)
-    } else {
-        len <= 2 * LANES && number_chunk::<2>(labels, at, new)
-    };
-    if at_once {
-        return;
-    }
-    let Some(padded) = labels.get_mut(at..at + len.next_multiple_of(LANES)) else {
-        return number_exactly(labels, at, len, new);
-    };
-    for lanes in padded.as_chunks_mut().0 {
-        *lanes = numbered(new);
-        new = new.wrapping_add(to_u32(LANES));
-    }
-}
-
-/// Makes `N` times as many labels as are written at once, if there are as many.
-#[inline]
-fn number_chunk<const N: usize>(labels: &mut [u32], at: usize, mut new: u32) -> bool {
-    let chunk = labels.get_mut(at..).and_then(|labels| labels.as_chunks_mut().0.first_chunk_mut::<N>());
-    let Some(chunk) = chunk else { return false };
-    for lanes in chunk {
-        *lanes = numbered(new);
-        new = new.wrapping_add(to_u32(LANES));
-    }
-    true
-}
-
-/// A label and those that follow it.
-#[inline]
-fn numbered(new: u32) -> [u32; LANES] {
-    let mut lane = 0;
-    [(); LANES].map(|()| {
-        lane += 1;
-        new.wrapping_add(lane - 1)
-    })
-}
-
-/// As [`number`], and writes no other labels.
-#[inline]
-fn number_exactly(labels: &mut [u32], at: usize, len: usize, new: u32) {
-    let labels = &mut labels[at..at + len];
-    match labels {
-        [a] => *a = new,
-        [a, b] => (*a, *b) = (new, new + 1),
-        [a, b, c] => (*a, *b, *c) = (new, new + 1, new + 2),
-        _ => {
-            for (label, new) in labels.iter_mut().zip(new..) {
-                *label = new;
-            }
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use super::layout::{self, Layout};
+use super::fill;
+use super::layout::Layout;
 use super::map::Map;
 use super::retarget::{Overlong, Retarget};
 use super::words::WORD;
@@ -117,7 +118,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         aliases.clear();
         let original = &self.words[..self.base as usize / WORD];
         map.prepare(self.original_len(), self.live, self.fresh() as usize, original)?;
-        let len = self.live as usize + layout::SLACK;
+        let len = self.live as usize + fill::SLACK;
         resize(units, len, I::Unit::default())?;
         resize(aux, len, A::default())
     }

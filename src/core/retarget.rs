@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::fill::note;
 use super::handle::to_u32;
-use super::layout::note;
 use super::map::{Map, NOWHERE};
 use super::words::{WORD, Word, ones};
 use super::{Error, Handle, Isa, List};

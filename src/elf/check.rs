@@ -65,7 +65,12 @@ impl Search<'_> {
     ///
     /// A graph of control flow stops at the first thing that is wrong. So each one is noted, taken out of
     /// a copy of the code in such a way that nothing else goes wrong by that, and looked for again.
+    ///
+    /// A section of which everything was deleted is no code any more, as one that came without any never was.
     fn check_code(&mut self) {
+        if self.section.program().insns.is_empty() {
+            return;
+        }
         let mut program = self.section.program().clone();
         let mut at = 0;
         while at < program.insns.len() {

@@ -83,7 +83,7 @@ impl Reloc {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Symbol<'d> {
     pub(crate) name: &'d [u8],
     /// The section it is defined in, if it is in one.
@@ -155,11 +155,12 @@ impl<'d> Image<'d> {
         let mut budget = Budget::of(data);
         let mut symbol_table = None;
         for index in 0..header.sections {
-            let raw = header.raw_section(index)?;
+            // The first one stands for no section, whatever it says: loaders begin with the second.
+            let raw = if index == 0 { RawSection::default() } else { header.raw_section(index)? };
             let name =
                 if index == 0 { &[][..] } else { budget.name(names, raw.name).ok_or(BAD_SECTION_NAME)? };
             let fail = |reason| ElfError::section(name, raw.offset, reason);
-            if raw.kind != elf::SHT_NOBITS.0 && index != 0 {
+            if raw.kind != elf::SHT_NOBITS.0 {
                 budget.take(raw.size).ok_or(fail("sections overlap, or are larger than the file"))?;
             }
             budget.align(raw.align).ok_or(fail("unsupported alignment"))?;
@@ -210,7 +211,7 @@ impl<'d> Image<'d> {
             }
             for (index, reloc) in relocs.iter().enumerate() {
                 let at = (index * REL) as u64;
-                if reloc.symbol >= self.symbols.len().max(1) {
+                if reloc.symbol >= self.symbols.len() {
                     return Err(fail(at, "relocation against a symbol that does not exist"));
                 }
                 if reloc.offset >= target.size() {
@@ -317,7 +318,7 @@ impl<'d> Header<'d> {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct RawSection {
     name: u32,
     kind: u32,
@@ -377,8 +378,10 @@ fn read_symbols<'d>(
 ) -> Result<Vec<Symbol<'d>>, ElfError> {
     let table = file.slice(table.offset, table.size).unwrap_or_default();
     let strings = Bytes::new(strings, file.endian);
-    let mut symbols = Vec::with_capacity(table.len() / SYMBOL);
-    for (index, raw) in table.chunks_exact(SYMBOL).enumerate() {
+    // The first one stands for no symbol, whatever it says, and even if it is not there.
+    let mut symbols = Vec::with_capacity(1 + table.len() / SYMBOL);
+    symbols.push(Symbol::default());
+    for (index, raw) in table.chunks_exact(SYMBOL).enumerate().skip(1) {
         let raw = Bytes::new(raw, file.endian);
         let fail = |reason| ElfError::symbol(&[], index, reason);
         let short = || fail("cut short");

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use relinear::bpf::{Bpf, Insn};
-use relinear::elf::{Edit, ElfError, Note, Object};
+use relinear::elf::{Edit, ElfError, Note, Object, patch};
+use relinear::passes::{Pass, dce};
 use relinear::{Arena, Handle, Linear, List};
 
 use crate::facts::{facts, is_debug, literal};
@@ -230,6 +231,35 @@ fn a_function_that_nothing_refers_to_can_go() {
         assert_eq!(found, expected);
         assert_eq!(object.reachable().unreached().count(), 0);
     }
+}
+
+#[test]
+fn a_section_that_dce_leaves_nothing_of_is_clean() {
+    let data = object("syscall.o");
+    let mut object = Object::parse(&data).unwrap();
+    let (text, range) = find(&object, "isqrt");
+    assert_eq!(object.code()[text].program().insns.len(), range.len(), "its section has nothing else");
+    edit_all(&mut object, |code, list| {
+        if code != text {
+            let last = list.iter().last().unwrap();
+            list.replace(last, &[Insn::mov64_imm(0, 0), Insn::exit()][..]).unwrap();
+            handles(list)
+                .into_iter()
+                .filter(|&handle| handle != last)
+                .for_each(|at| list.delete(at).unwrap());
+        }
+    })
+    .unwrap();
+    let data = object.write().unwrap();
+    let mut object = Object::parse(&data).unwrap();
+    assert_eq!(object.check(), []);
+    patch(&mut object, &[Pass::Dce(dce::Options::default())]).unwrap();
+    assert!(object.code()[text].program().insns.is_empty());
+    assert_eq!(object.check(), []);
+    let written = object.write().unwrap();
+    let again = Object::parse(&written).unwrap();
+    assert_eq!(again.check(), []);
+    assert_eq!(again.code().len(), object.code().len() - 1, "what is empty is no code");
 }
 
 #[test]

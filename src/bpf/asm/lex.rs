@@ -48,8 +48,12 @@ pub(super) fn line<'a>(line: &'a str, tokens: &mut Vec<(Tok<'a>, usize)>) -> Res
 }
 
 fn token(rest: &str, first: char) -> Result<(Tok<'_>, usize), AsmReason> {
-    if let Some(op) = OPS.into_iter().find(|op| rest.starts_with(op)) {
-        return Ok((Tok::Op(op), op.len()));
+    // Most tokens are words and numbers, and no operator begins as they do but for an `s`.
+    if first == 's' || !first.is_ascii_alphanumeric() {
+        let same = |op: &&str| op.as_bytes()[0] == rest.as_bytes()[0] && rest.starts_with(*op);
+        if let Some(op) = OPS.into_iter().find(same) {
+            return Ok((Tok::Op(op), op.len()));
+        }
     }
     let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$');
     let word = &rest[..rest.find(|c| !part(c)).unwrap_or(rest.len())];

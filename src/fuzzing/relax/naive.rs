@@ -46,12 +46,12 @@ fn reaches(form: &[Kind], at: usize, field: usize, to: usize) -> bool {
 }
 
 /// Whether trampolines have to help: everything that does not reach may detour, and those that pass over any
-/// one place fill less than a quarter of what each of them reaches.
-pub(super) fn must_have_ways(items: &[Item], ways: Ways) -> bool {
+/// one place fill less than a quarter of what each of them reaches, and of `shortest`.
+pub(super) fn must_have_ways(items: &[Item], ways: Ways, shortest: i64) -> bool {
     let Some(trampoline) = ways.trampoline else { return false };
     let forms: Vec<Vec<Kind>> = items.iter().map(|item| vec![item.kind]).collect();
     let places = places(items, &forms);
-    let mut reach = *Tiny::range(&[trampoline], 0).end();
+    let mut reach = shortest.min(*Tiny::range(&[trampoline], 0).end());
     let mut over: BTreeMap<usize, BTreeSet<(u16, bool)>> = BTreeMap::new();
     for item in items {
         if item.kind.is_call() {
