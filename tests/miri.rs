@@ -139,7 +139,9 @@ mod models {
         let mut numbers = Numbers(8);
         for _ in 0..if cfg!(miri) { 3 } else { 100 } {
             let bytes = bytes(&mut numbers, if cfg!(miri) { 90 } else { 600 });
-            check_relaxed(&RelaxCase::arbitrary(&mut Unstructured::new(&bytes)).expect("no bytes are too few"));
+            check_relaxed(
+                &RelaxCase::arbitrary(&mut Unstructured::new(&bytes)).expect("no bytes are too few"),
+            );
         }
     }
 }

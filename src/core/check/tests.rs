@@ -34,7 +34,8 @@ fn list<'a>(arena: &'a Arena, program: &'a [u16]) -> ToyList<'a> {
     list.replace(at(4), &[ONE, ONE][..]).unwrap();
     list.replace(at(6), &[ONE][..]).unwrap();
     let touched = list.append(at(9), &[ONE, TWO[0], TWO[1], ONE][..]).unwrap();
-    list.prepend(at(20), Patch::new(&[BRANCH, ONE]).branches(&[Branch::new(0, Target::Original(7))])).unwrap();
+    list.prepend(at(20), Patch::new(&[BRANCH, ONE]).branches(&[Branch::new(0, Target::Original(7))]))
+        .unwrap();
     list.delete(at(16)).unwrap();
     list.delete(at(40)).unwrap();
     // The second one is not.
@@ -112,7 +113,9 @@ fn every_run_counts() {
             let anchor = list.runs[id].anchor.index();
             list.runs[id].anchor = Handle::new(anchor.checked_sub(1).unwrap_or(1));
         });
-        broken(&[5], &format!("anchor {id} that is itself"), |list| list.runs[id].anchor = list.runs[id].start);
+        broken(&[5], &format!("anchor {id} that is itself"), |list| {
+            list.runs[id].anchor = list.runs[id].start
+        });
         if count(|list| usize::from(list.runs[id].chain() == Chain::Body)) == 1 {
             broken(&[], &format!("kind {id}"), |list| {
                 let old = list.runs[id];
