@@ -145,6 +145,9 @@ impl<I: Isa, A> List<'_, I, A> {
     /// Every site is named by one slot, and its body is the start of a run of that kind.
     fn check_slots(&self) -> Result<(), Broken> {
         let mut named = vec![false; self.sites.len()];
+        for (index, word) in self.words.iter().enumerate() {
+            ensure(word.bodies & !word.edited == 0, 4, index * WORD)?;
+        }
         for at in (0..self.len()).filter(|&at| self.words.is_edited(at)) {
             let handle = Handle::new(to_u32(at));
             ensure(self.is_insn(handle), 4, at)?;
@@ -229,3 +232,6 @@ impl<I: Isa, A> List<'_, I, A> {
         ensure(self.targets.len() == branches * I::MAX_FIELDS, 8, self.targets.len())
     }
 }
+
+#[cfg(all(test, feature = "fuzzing"))]
+mod tests;

@@ -30,8 +30,8 @@ mod watches;
 
 use alloc::vec::Vec;
 
-use super::site::Chain;
 use super::retarget::Overlong;
+use super::site::Chain;
 use super::{Error, Handle, Isa, Linear, List, Map};
 use edges::Edges;
 
