@@ -227,4 +227,7 @@ fn it_says_what_is_broken() {
     let broken = list.check().unwrap_err();
     assert_eq!(broken.invariant(), 2);
     assert!(broken.to_string().starts_with("invariant 2 of the list does not hold at "), "{broken}");
+    list.words[0].dead ^= 1 << 5;
+    list.words[1].bodies ^= 1 << 7;
+    assert_eq!(list.check().unwrap_err().to_string(), "invariant 4 of the list does not hold at 64");
 }
