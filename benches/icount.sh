@@ -15,6 +15,6 @@ fi
 
 counts=$(mktemp)
 trap 'rm -f "$counts"' EXIT
-cargo bench --quiet --bench icount -- --output-format=json >"$counts"
-cargo run --quiet --release --bin icount_check -- \
+cargo bench --quiet --no-default-features --bench icount -- --output-format=json >"$counts"
+cargo run --quiet --release --no-default-features --bin icount_check -- \
     icount.json "$(rustc --version | cut -d' ' -f2)" "$(valgrind --version)" "$@" <"$counts"

@@ -6,17 +6,24 @@
 use std::hint::black_box;
 
 use iai_callgrind::{LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
+use relinear::bpf::opcode::AX;
 use relinear::bpf::{Bpf, Endian, Insn, Program, decode, encode};
 use relinear::elf::{Edit, Object};
-use relinear::passes::{blind, dce};
+use relinear::passes::ctx::{self, Memory, Xdp};
+use relinear::passes::kernel::Kernel;
+use relinear::passes::misc_fixups::{self, Site, Subprogs};
+use relinear::passes::{
+    blind, dce, hard_wire_dead_branches, remove_dead_code, remove_nops, rnd_hi32, sanitize_dead_code, zext,
+};
 use relinear::{Arena, At, Branch, Deleted, Handle, Linear, List, Map, Patch, Target};
+use relinear_bench::verified::{self, Verified};
 use relinear_bench::{Shape, Work, generate, parts};
 
 const N: u32 = 1 << 12;
 const N16: u32 = N << 4;
 
-/// Edits that are counted: as many at both sizes.
-const EDITS: u32 = 1000;
+/// Edits that are counted: as many at both sizes, and at both so far apart that none has a neighbour's cache line.
+const EDITS: u32 = 64;
 
 fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
@@ -267,6 +274,89 @@ fn pass_blind((program, mut list): (&'static Program, List<'static, Bpf>)) -> Li
 
 library_benchmark_group!(name = bpf; benchmarks = decode_bytes, pass_dce, pass_blind_hidden, pass_blind);
 
+// The passes that do as the kernel does.
+
+fn all_dead_branches(list: &mut Verified<'_>) {
+    hard_wire_dead_branches::run(list).expect("a valid program");
+}
+
+fn all_dead_code(list: &mut Verified<'_>) {
+    remove_dead_code::run(list).expect("a valid program");
+}
+
+fn all_nops(list: &mut Verified<'_>) {
+    remove_nops::run(list, &remove_nops::Options::default()).expect("a valid program");
+}
+
+fn all_traps(list: &mut Verified<'_>) {
+    sanitize_dead_code::run(list).expect("a valid program");
+}
+
+fn all_extensions(list: &mut Verified<'_>) {
+    zext::run(list, &zext::Options { explicit: true }).expect("a valid program");
+}
+
+fn all_high_halves(list: &mut Verified<'_>) {
+    rnd_hi32::run(list, &rnd_hi32::Options { seed: 1, ax: AX }, |_| false).expect("a valid program");
+}
+
+fn all_constants(list: &mut Verified<'_>) {
+    let hardening = blind::Hardening { seed: 1, ax: AX, zext: false };
+    blind::harden(list, &hardening).expect("a valid program");
+}
+
+fn all_divisions(list: &mut Verified<'_>) {
+    let mut subprogs = Subprogs { starts: &[0], stack: &mut [0] };
+    let options = misc_fixups::Options::new(Kernel::default());
+    misc_fixups::run(list, &mut subprogs, &(), &options).expect("a valid program");
+}
+
+fn all_context_loads(list: &mut Verified<'_>) {
+    let xdp = Xdp {
+        data: 0,
+        data_end: 8,
+        data_meta: 16,
+        rxq: 32,
+        rxq_dev: 0,
+        rxq_queue_index: 8,
+        egress: None,
+        ifindex: 224,
+    };
+    let table = xdp.table(Endian::Little);
+    let known = |site: &Site<'_, ()>| match site.insn {
+        verified::CONTEXT_LOAD => Memory::Context(&table).into(),
+        _ => Memory::Plain.into(),
+    };
+    ctx::run(list, &ctx::Options::default(), known).expect("a valid program");
+}
+
+macro_rules! kernel_benchmarks {
+    ($($name:ident $pass:ident;)*) => {
+        $(
+            #[library_benchmark(setup = verified::warm)]
+            #[bench::n(N, $pass)]
+            #[bench::n16(N16, $pass)]
+            fn $name(mut list: Verified<'static>) -> Verified<'static> {
+                $pass(&mut list);
+                list
+            }
+        )*
+        library_benchmark_group!(name = kernel; benchmarks = $($name),*);
+    };
+}
+
+kernel_benchmarks! {
+    pass_hard_wire_dead_branches all_dead_branches;
+    pass_remove_dead_code all_dead_code;
+    pass_remove_nops all_nops;
+    pass_sanitize_dead_code all_traps;
+    pass_zext all_extensions;
+    pass_rnd_hi32 all_high_halves;
+    pass_harden all_constants;
+    pass_misc_fixups all_divisions;
+    pass_ctx all_context_loads;
+}
+
 // The ELF layer, at an object of our tests.
 
 const OBJECT: &[u8] = include_bytes!("../../tests/data/large.o");
@@ -325,5 +415,5 @@ main!(
         "GLIBC_TUNABLES",
         "glibc.cpu.x86_rep_stosb_threshold=0x40000000:glibc.cpu.x86_rep_movsb_threshold=0x40000000"
     );
-    library_benchmark_groups = creation, edit, whole, tables, bpf, elf
+    library_benchmark_groups = creation, edit, whole, tables, bpf, kernel, elf
 );

@@ -17,7 +17,7 @@ fn peers(c: &mut Criterion) {
             let work = Work::new(shape, n, false);
             let expected = measure::result(&work);
             group.throughput(Throughput::Elements(u64::from(n)));
-            for name in peers::NAMES.into_iter().filter(|&name| name != "kernel_array" || n <= 4096) {
+            for name in peers::NAMES.iter().copied().filter(|&name| name != "kernel_array" || n <= 4096) {
                 let mut peer = peers::by_name(name, &expected).expect("a peer");
                 peer.run(&work);
                 assert!(*peer.output() == expected, "{name} disagrees about work {}", shape.name());

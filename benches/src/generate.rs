@@ -6,7 +6,7 @@ use relinear::bpf::opcode::{
 use relinear::bpf::{Insn, Program};
 
 use crate::branch;
-use crate::rng::{OneIn, Rng};
+use crate::rng::{Eighths, OneIn, Rng};
 use crate::tables::Line;
 use crate::work::{Edit, Kind, Pass, Patch, Shape, Work};
 
@@ -175,13 +175,14 @@ fn one_pass(shape: Shape, program: &[Insn], patches: &Patches, rng: &mut Rng) ->
 /// Runs of 1 to 40 instructions.
 fn deleted_runs(program: &[Insn], rng: &mut Rng) -> Pass {
     let mut edits = Vec::new();
+    let (mut counts, mut gaps) = (Eighths::of(5), Eighths::of(12));
     let mut starts = instructions(&program[..program.len() - 1]);
     while let Some(at) = starts.next() {
-        let count = 1 + rng.below(40);
+        let count = counts.next(rng);
         let run = core::iter::once(at).chain(starts.by_ref().take(count as usize - 1));
         let len = run.map(|at| len_at(program, at)).sum();
         edits.push(Edit { pos: at, at, len, patch: 0, kind: Kind::Delete });
-        let kept = 1 + rng.below(2 * 20 * 7 / 3);
+        let kept = gaps.next(rng);
         if starts.nth(kept as usize).is_none() {
             break;
         }

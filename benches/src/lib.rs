@@ -14,6 +14,7 @@ mod rng;
 pub mod rows;
 pub mod shares;
 pub mod tables;
+pub mod verified;
 pub mod work;
 
 pub use work::{Edit, Kind, Pass, Patch, Shape, Work};

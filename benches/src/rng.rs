@@ -49,3 +49,24 @@ impl OneIn {
         picked
     }
 }
+
+/// Numbers from 1 to eight times a step, as many from each eighth: programs of all sizes get the same share.
+pub(crate) struct Eighths {
+    step: u32,
+    /// The eighths in the order in which they are dealt.
+    deck: [u32; 8],
+    dealt: usize,
+}
+
+impl Eighths {
+    pub(crate) fn of(step: u32) -> Self {
+        Self { step, deck: [0, 1, 2, 3, 4, 5, 6, 7], dealt: 0 }
+    }
+
+    pub(crate) fn next(&mut self, rng: &mut Rng) -> u32 {
+        let last = 7 - self.dealt;
+        self.deck.swap(last, rng.below(u32::try_from(last).expect("it is small") + 1) as usize);
+        self.dealt = (self.dealt + 1) % 8;
+        1 + self.deck[last] * self.step + rng.below(self.step)
+    }
+}

@@ -64,7 +64,11 @@ pub fn decode(bytes: &[u8], endian: Endian) -> Result<Vec<Insn>, DecodeError> {
     let (slots, []) = bytes.as_chunks::<8>() else {
         return Err(DecodeError::Length(bytes.len()));
     };
-    Ok(slots.iter().map(|&slot| Insn::from_bytes(slot, endian)).collect())
+    // With the order known in the loop, a slot is one load and one store.
+    Ok(match endian {
+        Endian::Little => slots.iter().map(|&slot| Insn::from_bytes(slot, Endian::Little)).collect(),
+        Endian::Big => slots.iter().map(|&slot| Insn::from_bytes(slot, Endian::Big)).collect(),
+    })
 }
 
 /// The bytes of `insns`, 8 a slot. O(slots).

@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_relocation_by_no_symbol_needs_no_symbols() {
-        let code = encode(&[Insn::call(0), Insn::exit()], Endian::Little);
+        let code = encode(&[Insn::call_local(-1), Insn::exit()], Endian::Little);
         let code = Section { flags: EXECUTABLE, ..section(".text", PROGBITS, code) };
         let symbols = Section { link: 3, entsize: 24, ..section(".symtab", SYMTAB, vec![]) };
         let mut relocs = vec![0; 16];

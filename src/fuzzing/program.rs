@@ -75,8 +75,8 @@ impl<'a> Arbitrary<'a> for ProgramCase {
     /// The first byte says by its lowest bit whether the rest is the slots of a program, behind the other bytes of
     /// the header; if not, a program is made up.
     ///
-    /// One in [`RARE`] of those that ask for it gets far insertions, by the sum of its bytes: as the other passes they
-    /// find something new, and all that comes of that would take its time, too.
+    /// Of the cases that ask for far insertions, one in [`RARE`] gets them, chosen by the sum of its bytes: else all
+    /// that a fuzzer makes of one such case would take as long.
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         let sum =
             u.peek_bytes(u.len()).into_iter().flatten().fold(0, |sum: u8, byte| sum.wrapping_add(*byte));

@@ -1,6 +1,7 @@
 //! The peers, each in its own file.
 
 mod bpf_patcher;
+#[cfg(feature = "cranelift")]
 mod cranelift_layout;
 mod edit_log;
 mod kernel_array;
@@ -49,13 +50,14 @@ impl Output {
 }
 
 /// Names of all peers, ours first, as in reports.
-pub const NAMES: [&str; 8] = [
+pub const NAMES: &[&str] = &[
     "relinear",
     "memcpy",
     "edit_log",
     "bpf_patcher",
     "rfc_list_pool",
     "rfc_list",
+    #[cfg(feature = "cranelift")]
     "cranelift_layout",
     "kernel_array",
 ];
@@ -70,6 +72,7 @@ pub fn by_name(name: &str, expected: &Output) -> Option<Box<dyn Peer>> {
         "bpf_patcher" => Box::<bpf_patcher::BpfPatcher>::default(),
         "rfc_list_pool" => Box::<rfc_list::RfcList<rfc_list_pool::Pool>>::default(),
         "rfc_list" => Box::<rfc_list::RfcList<rfc_list::Heap>>::default(),
+        #[cfg(feature = "cranelift")]
         "cranelift_layout" => Box::<cranelift_layout::CraneliftLayout>::default(),
         "kernel_array" => Box::<kernel_array::KernelArray>::default(),
         _ => return None,

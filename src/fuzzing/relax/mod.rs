@@ -205,6 +205,7 @@ type Outcomes = Vec<Option<u16>>;
 fn check_ways(case: &RelaxCase, items: &[Item], units: &[Word]) {
     let mut walk = Walk { units, visited: vec![false; units.len()] };
     let mut at = 0;
+    let (mut expected, mut found) = (Outcomes::new(), Outcomes::new());
     for (index, item) in items.iter().enumerate() {
         // What is inserted only leads on.
         while units[at].id == 0 {
@@ -212,11 +213,13 @@ fn check_ways(case: &RelaxCase, items: &[Item], units: &[Word]) {
         }
         assert_eq!(units[at].id, item.id, "the order of what was there");
         let next = items.get(index + 1).map(|next| next.id);
-        let mut expected: Outcomes = item.to.iter().copied().map(Some).collect();
+        expected.clear();
+        expected.extend(item.to.iter().copied().map(Some));
         if !item.kind.ends_flow() {
             expected.push(next);
         }
-        assert_eq!(walk.outcomes(at), expected, "out of {} ({:?})", item.id, units[at]);
+        walk.outcomes(at, &mut found);
+        assert_eq!(found, expected, "out of {} ({:?})", item.id, units[at]);
         at += Tiny::len(&units[at..]).expect("an instruction");
     }
     for (at, word) in units.iter().enumerate() {
@@ -234,26 +237,23 @@ struct Walk<'o> {
 }
 
 impl Walk<'_> {
-    fn outcomes(&mut self, at: usize) -> Outcomes {
+    /// Finds where control comes out of the instruction at `at`.
+    fn outcomes(&mut self, at: usize, outcomes: &mut Outcomes) {
         let len = Tiny::len(&self.units[at..]).expect("an instruction");
         let insn = &self.units[at..at + len];
         let kind = insn[0].kind;
-        let target = |field| {
+        outcomes.clear();
+        for field in 0..Tiny::fields(insn) {
             let to = number(at) + Tiny::base(insn, field) + Tiny::read(insn, field);
-            usize::try_from(to).expect("it leads into the program")
-        };
-        let targets: Vec<usize> = (0..Tiny::fields(insn)).map(target).collect();
-        let mut outcomes: Outcomes = targets
-            .iter()
-            .map(|&to| if kind.is_call() { Some(self.units[to].id) } else { self.follow(at, to) })
-            .collect();
+            let to = usize::try_from(to).expect("it leads into the program");
+            outcomes.push(if kind.is_call() { Some(self.units[to].id) } else { self.follow(at, to) });
+        }
         if !kind.ends_flow() {
             outcomes.push(self.follow(at, at + len));
         }
         if kind == Kind::NarrowUnless {
             outcomes.reverse();
         }
-        outcomes
     }
 
     /// The instruction that control from `from` comes to at `at`, through what was inserted.
