@@ -482,6 +482,7 @@ fn by_default_no_branch_goes_another_way() {
         let arena = Arena::new();
         let mut list = List::<Short>::new(&arena, &program).expect("a list");
         list.append(Handle::new(40), &[Unit::default()][..]).expect("there is room");
+        list.check().expect("it is sound");
         let mut out = Linear::default();
         let done = list.linearize_relaxed(&defaults, &mut out)?;
         assert_eq!(ways(&out.units), expected);

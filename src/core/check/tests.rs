@@ -180,7 +180,9 @@ fn every_target_counts() {
             *target = if target.is_some() { None } else { Some(Handle::new(0)) };
         });
         if count(|list| usize::from(list.targets[at].is_some())) == 1 {
-            broken(&[8], &format!("far target {at}"), |list| list.targets[at] = Some(Handle::new(1000)));
+            broken(&[8], &format!("far target {at}"), |list| {
+                list.targets[at] = Some(Handle::new(to_u32(list.len())));
+            });
             broken(&[8], &format!("inner target {at}"), |list| list.targets[at] = Some(Handle::new(3)));
         }
     }
