@@ -114,7 +114,7 @@ fn every_run_counts() {
             list.runs[id].anchor = Handle::new(anchor.checked_sub(1).unwrap_or(1));
         });
         broken(&[5], &format!("anchor {id} that is itself"), |list| {
-            list.runs[id].anchor = list.runs[id].start
+            list.runs[id].anchor = list.runs[id].start;
         });
         if count(|list| usize::from(list.runs[id].chain() == Chain::Body)) == 1 {
             broken(&[], &format!("kind {id}"), |list| {
