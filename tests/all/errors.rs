@@ -111,6 +111,7 @@ fn core(seen: &mut Seen) {
     seen.is("Error::BadTarget", error, text);
     let error = edit_error(&program, any, |list| list.append(at(99), &[MOV][..]));
     seen.is("Error::NoSuchInsn", error, "i99 names no instruction of this list");
+    assert_eq!(format!("{error:?}"), "NoSuchInsn(i99)");
     let arena = Arena::new();
     let mut list = List::<Bpf>::new(&arena, &program).expect("a list");
     list.delete(at(1)).expect("it is there");

@@ -114,7 +114,7 @@ fn every_run_counts() {
             list.runs[id].anchor = Handle::new(anchor.checked_sub(1).unwrap_or(1));
         });
         broken(&[5], &format!("anchor {id} that is itself"), |list| {
-            list.runs[id].anchor = list.runs[id].start
+            list.runs[id].anchor = list.runs[id].start;
         });
         if count(|list| usize::from(list.runs[id].chain() == Chain::Body)) == 1 {
             broken(&[], &format!("kind {id}"), |list| {
@@ -180,7 +180,9 @@ fn every_target_counts() {
             *target = if target.is_some() { None } else { Some(Handle::new(0)) };
         });
         if count(|list| usize::from(list.targets[at].is_some())) == 1 {
-            broken(&[8], &format!("far target {at}"), |list| list.targets[at] = Some(Handle::new(1000)));
+            broken(&[8], &format!("far target {at}"), |list| {
+                list.targets[at] = Some(Handle::new(to_u32(list.len())));
+            });
             broken(&[8], &format!("inner target {at}"), |list| list.targets[at] = Some(Handle::new(3)));
         }
     }
@@ -227,4 +229,7 @@ fn it_says_what_is_broken() {
     let broken = list.check().unwrap_err();
     assert_eq!(broken.invariant(), 2);
     assert!(broken.to_string().starts_with("invariant 2 of the list does not hold at "), "{broken}");
+    list.words[0].dead ^= 1 << 5;
+    list.words[1].bodies ^= 1 << 7;
+    assert_eq!(list.check().unwrap_err().to_string(), "invariant 4 of the list does not hold at 64");
 }

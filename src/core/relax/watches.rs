@@ -37,16 +37,13 @@ impl Watches {
     /// O(log watches), amortized.
     pub(super) fn insert(&mut self, counter: usize, watch: Watch) -> Result<(), Refused> {
         let node = Node { watch, below: [NONE; 2] };
-        let at = match self.nodes.get_mut(self.free as usize) {
-            Some(free) => {
-                let at = core::mem::replace(&mut self.free, free.below[0]);
-                *free = node;
-                at
-            }
-            None => {
-                push(&mut self.nodes, node)?;
-                to_u32(self.nodes.len() - 1)
-            }
+        let at = if let Some(free) = self.nodes.get_mut(self.free as usize) {
+            let at = core::mem::replace(&mut self.free, free.below[0]);
+            *free = node;
+            at
+        } else {
+            push(&mut self.nodes, node)?;
+            to_u32(self.nodes.len() - 1)
         };
         self.heaps[counter] = self.merge(self.heaps[counter], at);
         Ok(())
