@@ -6,7 +6,9 @@ use std::fmt::{Debug, Display};
 use relinear::bpf::{
     Bpf, Cfg, CfgError, Endian, FuncInfo, Insn, InsnReason, LineInfo, Program, asm, check_insn, decode,
 };
-use relinear::passes::{self, Error as E, blind, dce};
+#[cfg(feature = "elf")]
+use relinear::passes;
+use relinear::passes::{Error as E, blind, dce};
 use relinear::{
     Arena, At, Branch, Deleted, Error, Fact, Handle, Limits, Linear, List, Patch, TableError, Target,
 };
