@@ -105,7 +105,7 @@ the instructions are branches, near and far; one in 32 is wide.
 - *warm*: every peer has made the work before, three times at least. `relinear` and `bpf_patcher` keep
   their arena, all keep their output and scratch buffers. For peers that allocate node by node, or cannot
   reset their arena, the C allocator is told to keep what is freed (`M_MMAP_MAX` 0, no trimming).
-  So no run faults a page in; the column of faults shows it.
+  So no run faults a page in; the column of faults shows it. Up to 65,536 units, a sample follows a run that is not\n  timed: caches are warm.
 - *cold*: the first run of a new process, with the C allocator as it comes. All pages are faulted in.
 
 Samples are taken in rounds, one sample of each peer a round, and medians are given. Times are of the
