@@ -75,7 +75,7 @@ impl<'a> Arbitrary<'a> for ProgramCase {
     /// The first byte says by its lowest bit whether the rest is the slots of a program, behind the other bytes of
     /// the header; if not, a program is made up.
     ///
-    /// Of the cases that ask for far insertions, one in [`RARE`] gets them, chosen by the sum of its bytes: else all
+    /// Of the cases that ask for far insertions, one in 64 gets them, chosen by the sum of its bytes: else all
     /// that a fuzzer makes of one such case would take as long.
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         let sum =
