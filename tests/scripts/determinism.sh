@@ -30,7 +30,7 @@ for toolchain in "${toolchains[@]}"; do
 		for object in tests/data/*.o; do
 			for names in "${passes[@]}"; do
 				# What cannot be patched by a pass has to be refused in the same words.
-				"$command" patch "$object" -o "$build/$(basename "$object" .o).$names.o" --pass "$names" --seed 7 \
+				"$command" patch "$object" -o "$build/$(basename "$object" .o).$names.o" --pass "$names" --seed 7 >/dev/null \
 					2>>"$build/errors" || echo "refused: $object $names" >>"$build/errors"
 			done
 			"$command" dis "$object" >"$build/$(basename "$object").dis"
