@@ -4,6 +4,8 @@
 #![cfg(feature = "bpf")]
 #![expect(unsafe_code, reason = "an allocator is unsafe to implement")]
 
+mod shared;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ops::RangeInclusive;
@@ -13,6 +15,7 @@ use relinear::{
     Arena, At, Branch, Deleted, Error, Fact, Handle, Isa, Linear, List, LongForm, Patch, Relax, Relaxed,
     TableError, Target,
 };
+use shared::{JUMP, MOV};
 
 thread_local! {
     /// Whether calls count: those of the test itself do not.
@@ -116,19 +119,9 @@ fn edit<A: Copy + Default, T>(
 /// What comes out of a list: units, facts, and where everything went.
 type Outcome = (Vec<Insn>, Vec<u16>, Vec<u32>, Vec<(u32, u16)>, Vec<u32>, Vec<usize>);
 
-const MOV: Insn = Insn::mov64_imm(1, 1);
-/// `if r1 == 0 goto +0`
-const JUMP: Insn = Insn::jmp_imm(0x10, 1, 0, 0);
-
 /// Edits of every kind, in an order that uses every column of a list.
 fn edits(arena: &Arena, units: u32) -> Outcome {
-    let mut program = vec![MOV; units as usize];
-    for at in (0..program.len()).step_by(7) {
-        program[at] = JUMP;
-    }
-    program[2..4].copy_from_slice(&Insn::ld_imm64(1, 7));
-    program[units as usize - 1] = Insn::exit();
-    let facts: Vec<u16> = (0..).take(program.len()).collect();
+    let (program, facts) = shared::program(units);
     let (mut lines, mut starts): (Vec<_>, Vec<u32>) =
         ((0..units).zip(0..).collect(), (0..units).step_by(10).filter(|at| *at != 2).collect());
     let mut list = insist(|| List::<Bpf, u16>::with_aux(arena, &program, &facts));

@@ -4,6 +4,7 @@
 //! A test binary of its own: the others read files, start processes, or take hours there.
 #![cfg(feature = "bpf")]
 
+mod shared;
 // What `all` has of the core that is small enough.
 #[cfg(miri)]
 #[path = "all/tables.rs"]
@@ -11,9 +12,7 @@ mod tables;
 
 use relinear::bpf::{Bpf, Cpu, Insn};
 use relinear::{Arena, At, Branch, Deleted, Fact, Handle, Linear, List, Patch, Target};
-
-const MOV: Insn = Insn::mov64_imm(1, 1);
-const JUMP: Insn = Insn::jmp_imm(0x10, 1, 0, 0);
+use shared::{JUMP, MOV};
 
 /// Numbers that look random: an edit at each place, of each kind, sooner or later.
 struct Numbers(u64);
@@ -27,13 +26,7 @@ impl Numbers {
 
 fn edit_at_random(arena: &Arena, units: u32, edits: u32, seed: u64) -> (Vec<Insn>, Vec<u16>) {
     let mut numbers = Numbers(seed);
-    let mut program = vec![MOV; units as usize];
-    for at in (0..program.len()).step_by(7) {
-        program[at] = JUMP;
-    }
-    program[2..4].copy_from_slice(&Insn::ld_imm64(1, 7));
-    program[units as usize - 1] = Insn::exit();
-    let facts: Vec<u16> = (0..).take(program.len()).collect();
+    let (program, facts) = shared::program(units);
     let mut list = List::<Bpf, u16>::with_aux(arena, &program, &facts).expect("a list");
     let long = [MOV; 150];
     let mut handles: Vec<Handle> = list.iter().collect();

@@ -5,7 +5,7 @@ use core::ops::Range;
 use super::handle::to_u32;
 use super::list::Window;
 use super::site::{Chain, RunId};
-use super::words::{WORD, below, ones};
+use super::words::{WORD, ones, up_to};
 use super::{Error, Handle, Inserted, Isa, List, Patch};
 
 impl<I: Isa, A: Copy + Default> List<'_, I, A> {
@@ -124,7 +124,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         while at < end {
             let (index, bit) = (at / WORD, at % WORD);
             let here = (WORD - bit).min(end - at);
-            let mask = (below(here - 1) << 1 | 1) << bit;
+            let mask = up_to(here) << bit;
             let word = &mut self.words[index];
             let edited = word.edited & !word.dead & mask;
             if edited == 0 {
@@ -172,7 +172,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         let edited = self.words[index].edited >> bit & 1 != 0;
         self.live -= if edited { to_u32(self.len_at(self.body(handle))) } else { to_u32(len) };
         if bit + len <= WORD {
-            self.words[index].dead |= (below(len - 1) << 1 | 1) << bit;
+            self.words[index].dead |= up_to(len) << bit;
         } else {
             for at in at..at + len {
                 self.words[at / WORD].dead |= 1 << (at % WORD);

@@ -252,14 +252,20 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
     fn gather(&mut self, word: &Word) {
         let list = self.list;
         for bit in ones(word.edited, 0) {
-            self.gathered[bit] = match list.slot_in(word, bit) {
-                Slot::Lone(id) => Some(*list.run(id)),
-                Slot::Site(_) => None,
-            };
+            self.gathered[bit] = self.lone_run(word, bit);
         }
         for bit in ones(word.edited, 0) {
             let run = self.gathered[bit].map(|run| (run.start.index() - list.base) as usize);
             black_box(run.and_then(|start| list.inserted.get(start).copied()));
+        }
+    }
+
+    /// The run of the edited instruction at `bit` of a word, if it has just one.
+    #[inline]
+    fn lone_run(&self, word: &Word, bit: usize) -> Option<Run> {
+        match self.list.slot_in(word, bit) {
+            Slot::Lone(id) => Some(*self.list.run(id)),
+            Slot::Site(_) => None,
         }
     }
 
@@ -270,10 +276,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         let run = match word.block {
             0 => Some(*list.run(RunId::new(run_in_order))),
             _ if !INSERTED => self.gathered[at % WORD],
-            _ => match list.slot_in(word, at % WORD) {
-                Slot::Lone(id) => Some(*list.run(id)),
-                Slot::Site(_) => None,
-            },
+            _ => self.lone_run(word, at % WORD),
         };
         match run {
             // Those inside an inserted one are left to what does not call itself.

@@ -279,14 +279,14 @@ impl<I: Isa, A> List<'_, I, A> {
         }
         match index.checked_sub(self.base) {
             None => index <= self.original_len(),
-            Some(at) => (at as usize) < self.inserted.len() && !self.is_body(handle),
+            Some(at) => (at as usize) < self.inserted.len() && self.body_run(handle).is_none(),
         }
     }
 
-    /// Whether the inserted unit begins the body of a replacement.
-    fn is_body(&self, at: Handle) -> bool {
+    /// The run that an inserted unit begins as the body of a replacement.
+    pub(super) fn body_run(&self, at: Handle) -> Option<&Run> {
         let run = self.run(self.run_of(at));
-        run.start == at && run.chain() == Chain::Body
+        (run.start == at && run.chain() == Chain::Body).then_some(run)
     }
 
     /// Where the units of an instruction stand: at its own index, or where its replacement does.

@@ -144,20 +144,13 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
         self.fault.map_or(Ok(()), Err)
     }
 
-    /// A branch that leads where the list says.
+    /// Makes the branch whose units were at `at` and are at `from` lead where the list says, by field.
     #[inline(never)]
     fn aim_listed(&mut self, at: Handle, from: u32) {
-        let list = self.list;
-        self.aim(at, from, |insn, field| list.target_of(at, insn, field));
-    }
-
-    /// Makes the branch whose units were at `at` and are at `from` lead to its targets, by field.
-    #[inline]
-    fn aim(&mut self, at: Handle, from: u32, target_of: impl Fn(&[I::Unit], usize) -> Result<Handle, i64>) {
         let (list, map) = (self.list, self.map);
         let insn = &mut self.aim.units[from as usize..][..list.len_at(at)];
         for field in 0..I::fields(insn) {
-            let target = target_of(insn, field);
+            let target = list.target_of(at, insn, field);
             let to = match target {
                 Ok(target) if !list.words.is_inner(target.at()) => place(map, target, I::enters(insn, field)),
                 _ => NOWHERE,

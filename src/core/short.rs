@@ -5,7 +5,7 @@ use super::insert::local_target;
 use super::list::{MAX_LABELS, Window};
 use super::room::extend_both;
 use super::site::{Chain, Run, RunId, Slot};
-use super::words::{WORD, below, ones};
+use super::words::{WORD, ones, up_to};
 use super::{Branch, Error, Fact, Handle, Inserted, Isa, List, Marks, Patch, Target};
 
 impl<I: Isa, A: Copy + Default> List<'_, I, A> {
@@ -34,10 +34,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
                 return Ok(inserted);
             }
         }
-        match self.insert_longer(handle, &Patch { units, branches, fact }, chain) {
-            Ok(inserted) => Ok(inserted),
-            Err(error) => Err(error),
-        }
+        self.insert_longer(handle, &Patch { units, branches, fact }, chain)
     }
 
     /// The edit that is made most, in half of the instructions of [`insert_short`](Self::insert_short): a few instructions
@@ -297,7 +294,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     fn names_in(&self, index: usize) -> u64 {
         let (first, end) = (index * WORD, (index + 1) * WORD);
         let count = (self.fresh() as usize).min(end) - first;
-        let mut names = below(count - 1) << 1 | 1;
+        let mut names = up_to(count);
         let runs = &self.runs[self.words[index].run as usize..];
         for run in runs.iter().take_while(|run| run.start.at() < end) {
             if run.chain() == Chain::Body && run.start.at() >= first {

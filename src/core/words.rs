@@ -91,6 +91,12 @@ pub(super) const fn below(bit: usize) -> u64 {
     (1 << bit) - 1
 }
 
+/// The lowest `len` bits, of which there is at least one.
+#[inline]
+pub(super) const fn up_to(len: usize) -> u64 {
+    below(len - 1) << 1 | 1
+}
+
 /// The words of a list, by handle index.
 pub(super) struct Words<'a> {
     words: Vec<'a, Word>,

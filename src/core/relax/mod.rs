@@ -31,7 +31,6 @@ mod watches;
 use alloc::vec::Vec;
 
 use super::retarget::Overlong;
-use super::site::Chain;
 use super::{Error, Handle, Isa, Linear, List, Map};
 use edges::Edges;
 
@@ -190,12 +189,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
 
     /// The handle of the instruction whose units begin at `at`.
     fn name_of(&self, at: Handle) -> Handle {
-        if at.index() >= self.base {
-            let run = self.run(self.run_of(at));
-            if run.start == at && run.chain() == Chain::Body {
-                return run.anchor;
-            }
-        }
-        at
+        let inserted = at.index() >= self.base;
+        inserted.then(|| self.body_run(at)).flatten().map_or(at, |run| run.anchor)
     }
 }
