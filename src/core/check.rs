@@ -1,6 +1,5 @@
 //! [`List::check`]: whether the invariants of a list hold, by the numbers that `list.rs` gives them.
 
-use alloc::vec;
 use core::fmt;
 
 use super::handle::to_u32;
@@ -8,6 +7,9 @@ use super::list::Window;
 use super::site::{Chain, Slot};
 use super::words::{WORD, Word, ones};
 use super::{Handle, Isa, List};
+
+/// Lists with fewer units are checked after each edit.
+const SHORT: usize = 256;
 
 /// An invariant of a [`List`] that does not hold: a bug in this crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +43,8 @@ impl<I: Isa, A> List<'_, I, A> {
     /// Whether every invariant of the list holds. For tests: a broken one is a bug in this crate, and no
     /// edit can bring it about.
     ///
-    /// O(units + inserted units), and it allocates.
+    /// O(units + inserted units), in no memory of its own. Debug builds check each list before it is linearized,
+    /// and after edits: after each one if the list is short.
     ///
     /// # Errors
     ///
@@ -55,6 +58,23 @@ impl<I: Isa, A> List<'_, I, A> {
         self.check_chains()?;
         self.check_window()?;
         self.check_targets()
+    }
+
+    /// Checks the list after an edit in debug builds: after each one if it is short, and else so rarely that it costs an
+    /// edit no more than that.
+    ///
+    /// # Panics
+    ///
+    /// If an invariant is broken.
+    #[inline]
+    pub(super) fn check_edit(&mut self) {
+        if cfg!(debug_assertions) {
+            self.unchecked += 1;
+            if self.unchecked > (self.len() / SHORT).pow(2) {
+                self.unchecked = 0;
+                assert_eq!(self.check(), Ok(()), "after an edit");
+            }
+        }
     }
 
     fn len(&self) -> usize {
@@ -142,9 +162,10 @@ impl<I: Isa, A> List<'_, I, A> {
         Ok(())
     }
 
-    /// Every site is named by one slot, and its body is the start of a run of that kind.
+    /// There are as many slots that name a site as sites, none of which is empty, so that no two name the same: its runs hang
+    /// at one instruction. Its body is the start of a run of that kind.
     fn check_slots(&self) -> Result<(), Broken> {
-        let mut named = vec![false; self.sites.len()];
+        let mut named = 0;
         for (index, word) in self.words.iter().enumerate() {
             ensure(word.bodies & !word.edited == 0, 4, index * WORD)?;
         }
@@ -160,20 +181,21 @@ impl<I: Isa, A> List<'_, I, A> {
                 if word.block == 0 && self.run(id).chain() == Chain::Body && !self.run(id).is_touched() && !self.run(id).is_labeled());
             ensure(word.bodies >> (at % WORD) & 1 == u64::from(is_body), 4, at)?;
             if let Slot::Site(site) = self.slot(handle) {
-                ensure(named.get(site as usize) == Some(&false), 4, at)?;
-                named[site as usize] = true;
+                let site = self.sites.get(site as usize).ok_or(Broken { invariant: 4, at: to_u32(at) })?;
+                ensure(site.fall.or(site.pre).or(site.post).is_some(), 5, at)?;
+                named += 1;
             }
             if let Some(body) = self.site(handle).and_then(|site| site.body) {
                 let run = self.run(self.run_of(body));
                 ensure(run.start == body && run.chain() == Chain::Body && run.anchor == handle, 6, at)?;
             }
         }
-        let unnamed = named.iter().position(|&named| !named);
-        ensure(unnamed.is_none(), 4, unnamed.unwrap_or(0))
+        ensure(named == self.sites.len(), 4, named)
     }
 
+    /// Each run hangs in the one chain that its anchor and its kind say. A chain that is no ring would have no end.
     fn check_chains(&self) -> Result<(), Broken> {
-        let mut hung = vec![false; self.runs.len()];
+        let mut hung = 0;
         for at in self.insns() {
             let Some(site) = self.site(Handle::new(to_u32(at))) else { continue };
             for (chain, last) in [(Chain::Fall, site.fall), (Chain::Pre, site.pre), (Chain::Post, site.post)]
@@ -188,16 +210,15 @@ impl<I: Isa, A> List<'_, I, A> {
                         Chain::Body => Chain::Post,
                         chain => chain,
                     };
-                    ensure(run.anchor.at() == at && own == chain && !hung[id.0.at()], 5, at)?;
-                    hung[id.0.at()] = true;
+                    ensure(run.anchor.at() == at && own == chain && hung < self.runs.len(), 5, at)?;
+                    hung += 1;
                     if id == last {
                         break;
                     }
                 }
             }
         }
-        let loose = hung.iter().position(|&hung| !hung);
-        ensure(loose.is_none(), 5, loose.unwrap_or(0))
+        ensure(hung == self.runs.len(), 5, hung)
     }
 
     fn check_window(&self) -> Result<(), Broken> {

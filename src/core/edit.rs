@@ -100,6 +100,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     pub fn delete(&mut self, handle: Handle) -> Result<(), Error> {
         self.check_live(handle)?;
         self.kill(handle);
+        self.check_edit();
         Ok(())
     }
 
@@ -140,6 +141,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             }
             at += here;
         }
+        self.check_edit();
         Ok(before - self.live)
     }
 

@@ -99,6 +99,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     }
 
     fn sweep(&self, out: &mut Linear<I::Unit, A>, overlong: &mut Vec<Overlong>) -> Result<(), (u32, Error)> {
+        debug_assert_eq!(self.check(), Ok(()), "before linearization");
         self.prepare(out).map_err(|error| (0, error))?;
         let new_len = Layout::new(self, out).run().map_err(|error| (0, error))?;
         debug_assert_eq!(new_len, self.live as usize);

@@ -80,6 +80,8 @@ pub struct List<'a, I: Isa, A = ()> {
     pub(super) runs: Vec<'a, Run>,
     pub(super) targets: Vec<'a, Option<Handle>>,
     pub(super) window: Window,
+    /// Edits since a debug build checked the invariants.
+    pub(super) unchecked: usize,
 }
 
 impl<'a, I: Isa> List<'a, I> {
@@ -127,6 +129,7 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
             runs: Vec::new_in(bump),
             targets: Vec::new_in(bump),
             window: Window::CLOSED,
+            unchecked: 0,
         };
         let expected = arena.expected();
         list.grow(expected.inserted.min(list.most_inserted()))?;

@@ -31,6 +31,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
                 _ => None,
             };
             if let Some(inserted) = inserted {
+                self.check_edit();
                 return Ok(inserted);
             }
         }
@@ -87,10 +88,12 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             8 => self.insert_short::<8>(handle, patch, chain),
             _ => None,
         };
-        match inserted {
+        let inserted = match inserted {
             Some(inserted) => Ok(inserted),
             None => self.insert_any(handle, patch, chain),
-        }
+        };
+        self.check_edit();
+        inserted
     }
 
     /// The usual edit, in a fifth of the instructions of [`insert_any`](Self::insert_any), which does the same for
