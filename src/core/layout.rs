@@ -237,14 +237,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
     /// Labels deleted units.
     fn label_dead<const INSERTED: bool>(&mut self, range: Range<usize>) {
         let new = to_u32(self.new);
-        self.labels::<INSERTED>(range.clone()).fill(new);
-        if INSERTED {
-            let mut inner = self.list.words.find(range.clone(), |word| word.inner);
-            while inner < range.end {
-                self.labels::<INSERTED>(inner..inner + 1).fill(NOWHERE);
-                inner = self.list.words.find(inner + 1..range.end, |word| word.inner);
-            }
-        }
+        self.labels::<INSERTED>(range).fill(new);
     }
 
     /// Gathers the lone runs of a word that was not edited in order, and brings their units near. They are anywhere: asked
@@ -379,7 +372,6 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
     fn weave_site(&mut self, anchor: Handle) {
         let list = self.list;
         let mut place = Place::Before(anchor);
-        let aliases = self.aliases.len();
         self.note_start(anchor);
         while place != Place::After(anchor) {
             place = match place {
@@ -415,14 +407,8 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
                 _ => list.step(place),
             }
         }
-        self.settle_aliases(aliases);
-    }
-
-    /// Sets labels that coincide with labels inside prepended code, innermost first, from alias `first` on.
-    fn settle_aliases(&mut self, first: usize) {
-        while self.aliases.len() > first
-            && let Some((label, inside)) = self.aliases.pop()
-        {
+        // Labels that coincide with labels inside prepended code, innermost first.
+        while let Some((label, inside)) = self.aliases.pop() {
             *self.label_mut(label) = *self.label_mut(inside);
         }
     }
@@ -529,3 +515,6 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         }
     }
 }
+
+#[cfg(all(test, feature = "fuzzing"))]
+mod tests;

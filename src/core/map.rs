@@ -111,7 +111,8 @@ impl Map {
         old >= self.old_len() || bit(&self.dead, old)
     }
 
-    /// Where a branch to `handle` lands now, or `None` if it is no handle of the list.
+    /// Where a branch to `handle` lands now, or `None` if no unit of the list has that index. What it gives for a unit
+    /// that has no handle, as it is not the first of its instruction, means nothing.
     ///
     /// O(1).
     #[must_use]

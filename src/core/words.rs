@@ -233,3 +233,6 @@ pub(super) fn ones(mut bits: u64, base: usize) -> impl Iterator<Item = usize> {
         (first != 0).then(|| base + first.trailing_zeros() as usize)
     })
 }
+
+#[cfg(test)]
+mod tests;

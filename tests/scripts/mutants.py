@@ -21,7 +21,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 COPY = ROOT / "target/mutants-source"
-TESTS = ["alloc", "miri", "relinear", "all"]
+# Those that find most first.
+TESTS = ["relinear", "all", "miri", "alloc"]
 TOPICS = os.environ.get("TOPICS", "edits:: tables:: errors:: relax::random relax::limits editor:: core::")
 FILTER = f"lists_ models:: branches_take memory_ come_out_as_worked_out {TOPICS} --skip corpus --skip million".split()
 FLAGS = "--profile mutants --no-default-features --features fuzzing".split()
