@@ -187,7 +187,7 @@ fn patch(words: &[&str], names: &BTreeMap<String, Id>) -> Patch {
 fn run(program: &str, edits: &str) -> Result<Output, String> {
     let arena = Arena::new();
     let units = assemble(program);
-    let mut list = ToyList::with_aux(&arena, &units, &[]).unwrap();
+    let mut list = ToyList::<2>::with_aux(&arena, &units, &[]).unwrap();
     let mut mirror = Mirror::new(&units, &[]);
     let mut names: BTreeMap<String, Id> = program.split_whitespace().map(String::from).zip(0..).collect();
     names.insert("$".into(), mirror.model.end());

@@ -3,11 +3,11 @@
 use core::cell::RefCell;
 use std::thread_local;
 
-use super::TestCase;
 use super::case::{Edit, Pass, Pick, Picked, Step};
 use super::mirror::{Mirror, ToyLinear, ToyList};
 use super::model::{Id, Kind, Model};
-use crate::{Arena, CursorMut, Error, Handle, Inserted, Origin, Patch};
+use super::{OneField, TestCase, Toy, Toys};
+use crate::{Arena, CursorMut, Error, Handle, Inserted, Isa, Origin, Patch};
 
 thread_local! {
     /// One for all cases, so that what a case leaves behind is there for the next to trip over.
@@ -20,23 +20,36 @@ thread_local! {
 ///
 /// If they disagree.
 pub fn check(case: &TestCase) {
+    if case.one_field {
+        check_list::<{ OneField::MAX_FIELDS }>(case);
+    } else {
+        check_list::<{ Toy::MAX_FIELDS }>(case);
+    }
+}
+
+fn check_list<const MOST: usize>(case: &TestCase) {
     SCRATCH.with_borrow_mut(|(arena, out)| {
         arena.reset();
         let program = case.program();
-        let made = ToyList::with_aux(arena, &program, &case.facts).err();
+        let made = ToyList::<MOST>::with_aux(arena, &program, &case.facts).err();
         let refused = Model::new(&program, &case.facts).err().map(|at| Error::BadInsn { at });
         assert_eq!(made, refused, "whether the program divides into instructions");
         if refused.is_some() {
             return;
         }
-        check_against_model(case, &program, arena, out);
-        check_again(arena, out);
-        check_undone(case, &program, arena);
+        check_against_model::<MOST>(case, &program, arena, out);
+        check_again::<MOST>(arena, out);
+        check_undone::<MOST>(case, &program, arena);
     });
 }
 
-fn check_against_model(case: &TestCase, program: &[u16], arena: &Arena, out: &mut ToyLinear) {
-    let mut list = ToyList::with_aux(arena, program, &case.facts).unwrap();
+fn check_against_model<const MOST: usize>(
+    case: &TestCase,
+    program: &[u16],
+    arena: &Arena,
+    out: &mut ToyLinear,
+) {
+    let mut list = ToyList::<MOST>::with_aux(arena, program, &case.facts).unwrap();
     let mut mirror = Mirror::new(program, &case.facts);
     mirror.compare(&list);
     for pass in &case.passes {
@@ -62,7 +75,7 @@ fn check_against_model(case: &TestCase, program: &[u16], arena: &Arena, out: &mu
     }
 }
 
-fn make(edit: &Edit, list: &mut ToyList<'_>, mirror: &mut Mirror) {
+fn make<const MOST: usize>(edit: &Edit, list: &mut ToyList<'_, MOST>, mirror: &mut Mirror) {
     let id = match pick(edit.at, mirror) {
         Ok(id) => id,
         Err(stray) => return refuse_stray(stray, list),
@@ -78,8 +91,8 @@ fn make(edit: &Edit, list: &mut ToyList<'_>, mirror: &mut Mirror) {
 }
 
 /// Makes the edit that `kind` stands for.
-pub(super) fn insert(
-    list: &mut ToyList<'_>,
+pub(super) fn insert<const MOST: usize>(
+    list: &mut ToyList<'_, MOST>,
     kind: Kind,
     handle: Handle,
     patch: Patch<'_, u16>,
@@ -101,7 +114,7 @@ fn pick(pick: Pick, mirror: &Mirror) -> Result<Id, Handle> {
 }
 
 /// A handle that no edit gave out may not do anything.
-fn refuse_stray(stray: Handle, list: &mut ToyList<'_>) {
+fn refuse_stray<const MOST: usize>(stray: Handle, list: &mut ToyList<'_, MOST>) {
     assert_eq!(list.insn(stray), None, "{stray} names no instruction");
     assert_eq!(list.target(stray, 0), None, "{stray} names no instruction");
     assert_eq!(list.aux(stray), None, "{stray} names no instruction");
@@ -113,7 +126,7 @@ fn refuse_stray(stray: Handle, list: &mut ToyList<'_>) {
     assert!(list.delete(stray).is_err(), "{stray} can be deleted");
 }
 
-fn run_cursor(steps: &[Step], list: &mut ToyList<'_>, mirror: &mut Mirror) {
+fn run_cursor<const MOST: usize>(steps: &[Step], list: &mut ToyList<'_, MOST>, mirror: &mut Mirror) {
     let mut here = Here { current: mirror.model.live().first().copied(), known: mirror.model.ids() };
     let mut cursor = list.cursor_mut();
     for step in steps {
@@ -133,7 +146,12 @@ struct Here {
 }
 
 impl Here {
-    fn step(&mut self, step: &Step, cursor: &mut CursorMut<'_, '_, super::Toy, u8>, mirror: &mut Mirror) {
+    fn step<const MOST: usize>(
+        &mut self,
+        step: &Step,
+        cursor: &mut CursorMut<'_, '_, Toys<MOST>, u8>,
+        mirror: &mut Mirror,
+    ) {
         let at = self.current.unwrap_or(mirror.model.end());
         match step {
             Step::Next => {
@@ -183,16 +201,16 @@ impl Here {
 }
 
 /// A program that nothing is done to comes out as it went in, and so do its positions.
-fn check_again(arena: &Arena, out: &mut ToyLinear) {
+fn check_again<const MOST: usize>(arena: &Arena, out: &mut ToyLinear) {
     let program = out.units.clone();
-    let list = ToyList::with_aux(arena, &program, &[]).unwrap();
+    let list = ToyList::<MOST>::with_aux(arena, &program, &[]).unwrap();
     list.linearize_into(out).unwrap();
     assert_same(&program, out);
 }
 
 /// Deleting all that was inserted gives the program back.
-fn check_undone(case: &TestCase, program: &[u16], arena: &Arena) {
-    let mut list = ToyList::with_aux(arena, program, &case.facts).unwrap();
+fn check_undone<const MOST: usize>(case: &TestCase, program: &[u16], arena: &Arena) {
+    let mut list = ToyList::<MOST>::with_aux(arena, program, &case.facts).unwrap();
     let mut mirror = Mirror::new(program, &case.facts);
     let originals = mirror.model.ids();
     let plain = list.linearize();

@@ -3,8 +3,8 @@
 use std::vec::Vec;
 
 use super::model::{Fault, FaultKind, Id, Kind, Model, Output, Patch, Refusal, Target, To};
-use super::{Toy, side_tables};
-use crate::{Branch, Error, Handle, Inserted, Isa, Linear, List, Patch as ListPatch, Target as ListTarget};
+use super::{Toys, side_tables};
+use crate::{Branch, Error, Handle, Inserted, Linear, List, Patch as ListPatch, Target as ListTarget};
 
 /// A model, and what the list calls its instructions.
 pub(super) struct Mirror {
@@ -12,7 +12,7 @@ pub(super) struct Mirror {
     names: Vec<Handle>,
 }
 
-pub(super) type ToyList<'a> = List<'a, Toy, u8>;
+pub(super) type ToyList<'a, const MOST: usize> = List<'a, Toys<MOST>, u8>;
 pub(super) type ToyLinear = Linear<u16, u8>;
 
 impl Mirror {
@@ -115,7 +115,7 @@ impl Mirror {
     }
 
     /// Compares all that can be asked of a list before it is linearized.
-    pub(super) fn compare(&self, list: &ToyList<'_>) {
+    pub(super) fn compare<const MOST: usize>(&self, list: &ToyList<'_, MOST>) {
         list.check().unwrap();
         let live: Vec<Handle> = self.model.live().into_iter().map(|id| self.names[id]).collect();
         let got: Vec<Handle> = list.iter().collect();
@@ -131,7 +131,7 @@ impl Mirror {
             let next = nexts[id].map(|next| self.names[next]);
             assert_eq!(list.next(handle), next, "what follows {handle}");
             let to = self.model.to(id);
-            for field in 0..=u32::try_from(Toy::MAX_FIELDS).unwrap() {
+            for field in 0..=u32::try_from(MOST).unwrap() {
                 let got = list.target(handle, field);
                 let same = match to.get(field as usize) {
                     None | Some(To::Outside(_)) => got.is_none(),
@@ -145,7 +145,11 @@ impl Mirror {
     }
 
     /// Linearizes both, and compares. If it cannot be done, gives the instruction at fault.
-    pub(super) fn linearize(&self, list: &ToyList<'_>, out: &mut ToyLinear) -> Result<(), Id> {
+    pub(super) fn linearize<const MOST: usize>(
+        &self,
+        list: &ToyList<'_, MOST>,
+        out: &mut ToyLinear,
+    ) -> Result<(), Id> {
         let got = list.linearize_into(out);
         let fresh = list.linearize();
         match (self.model.linearize(), got) {

@@ -17,9 +17,15 @@ use core::ops::RangeInclusive;
 
 use crate::Isa;
 
-/// The instruction set. A value of it is never needed.
+/// The instruction set, with up to `MOST` fields, which a list is made for. A value of it is never needed.
 #[derive(Debug)]
-pub enum Toy {}
+pub enum Toys<const MOST: usize> {}
+
+/// With up to two fields.
+pub type Toy = Toys<2>;
+
+/// With up to one field, as most instruction sets are.
+pub(super) type OneField = Toys<1>;
 
 const NARROW: u16 = 1 << 4;
 const FROM_END: u16 = 1 << 5;
@@ -32,16 +38,21 @@ impl Toy {
     pub(super) const fn widen(first: u16) -> u16 {
         first & !NARROW
     }
+
+    /// The same low byte, with one field if it had more.
+    pub(super) const fn one_field(low: u8) -> u8 {
+        if low & Self::FIELDS > 1 << 2 { low & !Self::FIELDS | 1 << 2 } else { low }
+    }
 }
 
 fn unit_of(insn: &[u16], field: usize) -> usize {
     if field == 0 { 0 } else { insn.len() - 1 }
 }
 
-impl Isa for Toy {
+impl<const MOST: usize> Isa for Toys<MOST> {
     type Unit = u16;
 
-    const MAX_FIELDS: usize = 2;
+    const MAX_FIELDS: usize = MOST;
 
     fn len(units: &[u16]) -> Option<usize> {
         let len = usize::from(units.first()? & 3);
@@ -49,7 +60,7 @@ impl Isa for Toy {
     }
 
     fn fields(insn: &[u16]) -> usize {
-        usize::from(insn[0] >> 2 & 3).min(insn.len()).min(2)
+        usize::from(insn[0] >> 2 & 3).min(insn.len()).min(MOST)
     }
 
     fn base(insn: &[u16], _: usize) -> i64 {
@@ -57,7 +68,14 @@ impl Isa for Toy {
     }
 
     fn branches_of_short(units: &[u16]) -> Option<u64> {
-        units.iter().all(|unit| unit & 0b1111 == 1).then_some(0)
+        let mut branches = 0;
+        for (unit, bit) in units.iter().zip(0..) {
+            if unit & 3 != 1 {
+                return None;
+            }
+            branches |= u64::from(unit >> 2 & 3 != 0) << bit;
+        }
+        Some(branches)
     }
 
     fn read(insn: &[u16], field: usize) -> i64 {
