@@ -129,6 +129,8 @@ fn draft(u: &mut Unstructured<'_>) -> Result<Draft> {
             let fillers = core::iter::repeat_n(filler, u.int_in_range(2..=80)?);
             insns.splice(at..at, fillers);
         }
+        // Lists have a short way for patches of instructions of one unit.
+        2..=11 => insns.iter_mut().for_each(|insn| insn.low = Toy::one_unit(insn.low)),
         _ => {}
     }
     Ok(Draft { insns, flaw: u.arbitrary()?, fact: u.arbitrary()? })

@@ -39,6 +39,11 @@ impl Toy {
         first & !NARROW
     }
 
+    /// The same low byte, with one unit.
+    pub(super) const fn one_unit(low: u8) -> u8 {
+        low & !3 | 1
+    }
+
     /// The same low byte, with one field if it had more.
     pub(super) const fn one_field(low: u8) -> u8 {
         if low & Self::FIELDS > 1 << 2 { low & !Self::FIELDS | 1 << 2 } else { low }
