@@ -128,16 +128,16 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             let mask = up_to(here) << bit;
             let word = &mut self.words[index];
             let edited = word.edited & !word.dead & mask;
-            if edited == 0 {
-                self.live -= (!word.dead & mask).count_ones();
-                word.dead |= mask;
-                if let Some(facts) = self.aux.sized_mut() {
-                    facts[at..at + here].fill(A::default());
-                }
-            } else {
+            // Either all units, or, as yet, only those of an instruction that began in the word before.
+            let gone = if edited == 0 { mask } else { word.carried() & mask };
+            self.live -= (!word.dead & gone).count_ones();
+            word.dead |= gone;
+            if edited != 0 {
                 for at in ones(word.plain() & mask | edited, index * WORD) {
                     self.kill(Handle::new(to_u32(at)));
                 }
+            } else if let Some(facts) = self.aux.sized_mut() {
+                facts[at..at + here].fill(A::default());
             }
             at += here;
         }

@@ -78,6 +78,12 @@ impl Word {
         !(self.inner >> 1 | 1 << (WORD - 1))
     }
 
+    /// Units of an instruction that began in the word before.
+    #[inline]
+    pub(super) const fn carried(&self) -> u64 {
+        self.inner & !self.inner.wrapping_add(1)
+    }
+
     /// Instructions that are as they were.
     #[inline]
     pub(super) const fn plain(&self) -> u64 {

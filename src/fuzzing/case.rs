@@ -154,6 +154,11 @@ fn step(u: &mut Unstructured<'_>) -> Result<Step> {
 }
 
 impl Pick {
+    /// A number below 8 that has no say in what is picked.
+    pub(super) const fn extra(self) -> usize {
+        (self.0 / 32) as usize
+    }
+
     /// Mostly a live instruction, sometimes a deleted one or the end, rarely a stray index.
     pub(super) fn among(self, model: &Model) -> Picked {
         let Self(how, which) = self;

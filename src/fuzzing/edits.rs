@@ -2,6 +2,7 @@
 
 use core::cell::RefCell;
 use std::thread_local;
+use std::vec::Vec;
 
 use super::case::{Edit, Pass, Pick, Picked, Step};
 use super::mirror::{Mirror, ToyLinear, ToyList};
@@ -82,12 +83,33 @@ fn make<const MOST: usize>(edit: &Edit, list: &mut ToyList<'_, MOST>, mirror: &m
     };
     let handle = mirror.name(id);
     _ = match &edit.insert {
+        None if id < mirror.model.end() && edit.at.extra() >= 5 => {
+            return delete_range(id, (edit.at.extra() - 5) * 8, list, mirror);
+        }
         None => mirror.delete(id, || list.delete(handle)),
         Some((kind, draft)) => {
             let patch = draft.patch(&mirror.model);
             mirror.edit(*kind, id, &patch, |patch| insert(list, *kind, handle, patch))
         }
     };
+}
+
+/// Deletes this many instructions of the program from one on, or tries to delete only the first unit of one.
+fn delete_range<const MOST: usize>(from: Id, len: usize, list: &mut ToyList<'_, MOST>, mirror: &mut Mirror) {
+    let model = &mut mirror.model;
+    let to = model.end().min(from + len.max(1));
+    let (start, end) = (model.original_position(from), model.original_position(to));
+    if len == 0 && end > start + 1 {
+        let refused = Err(Error::NoSuchInsn(Handle::new(start + 1)));
+        assert_eq!(list.delete_range(start..start + 1), refused, "a part of an instruction");
+        return;
+    }
+    let live: Vec<Id> = (from..to).filter(|&id| model.units(id).is_some()).collect();
+    let units: usize = live.iter().filter_map(|&id| Some(model.units(id)?.len())).sum();
+    assert_eq!(list.delete_range(start..end).map(|units| units as usize), Ok(units), "units that go");
+    for id in live {
+        model.delete(id).expect("it is live");
+    }
 }
 
 /// Makes the edit that `kind` stands for.

@@ -122,6 +122,8 @@ impl Mirror {
         assert_eq!(got, live, "the live instructions, in order");
         assert_eq!(list.first(), live.first().copied(), "the first");
         assert_eq!(list.end(), self.names[self.model.end()], "the end");
+        let units = self.model.live().into_iter().filter_map(|id| Some(self.model.units(id)?.len()));
+        assert_eq!(list.live_len() as usize, units.sum::<usize>(), "how many units are live");
         let nexts = self.model.nexts();
         for (id, &handle) in self.names.iter().enumerate() {
             let units = self.model.units(id);

@@ -5,7 +5,8 @@ use std::fs;
 use arbitrary::{Arbitrary, Unstructured};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use relinear::fuzzing::{TestCase, check};
+use relinear::fuzzing::{TestCase, Toy, check};
+use relinear::{Arena, Handle, List};
 
 fn check_bytes(bytes: &[u8]) {
     check(&TestCase::arbitrary(&mut Unstructured::new(bytes)).expect("no bytes are too few"));
@@ -27,4 +28,19 @@ fn the_corpus_of_the_fuzzer_passes() {
     for entry in corpus {
         check_bytes(&fs::read(entry.unwrap().path()).unwrap());
     }
+}
+
+/// The second half of an instruction is in a word of the list in which there are edits, the first is not.
+#[test]
+fn a_range_takes_whole_instructions_wherever_they_stand() {
+    let mut program = vec![1; 100];
+    program[63..65].copy_from_slice(&[2, 0]);
+    let arena = Arena::new();
+    let mut list = List::<Toy>::new(&arena, &program).unwrap();
+    list.replace(Handle::new(70), &[1, 1][..]).unwrap();
+    list.prepend(Handle::new(80), &[1][..]).unwrap();
+    assert_eq!(list.delete_range(60..72), Ok(12), "the second unit of a replacement stays");
+    assert_eq!(list.live_len(), 100 + 2 - 12);
+    list.check().unwrap();
+    assert_eq!(list.linearize().unwrap().units, [1; 90]);
 }
