@@ -106,3 +106,6 @@ pub(super) fn number_exactly(labels: &mut [u32], at: usize, len: usize, new: u32
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

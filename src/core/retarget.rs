@@ -208,3 +208,6 @@ fn nowhere_to_go<I: Isa, A>(
         Ok(target) => Error::NoSuchInsn(target),
     }
 }
+
+#[cfg(all(test, feature = "fuzzing"))]
+mod tests;

@@ -315,3 +315,6 @@ const fn fact_fits<const N: usize>(fact: Fact) -> bool {
         Fact::Keep | Fact::Reset => true,
     }
 }
+
+#[cfg(all(test, feature = "fuzzing"))]
+mod tests;
