@@ -223,6 +223,25 @@ fn memory_runs_out_when_an_arena_is_used_again() {
     });
 }
 
+/// A list in which each instruction has a site, after all of them have a slot.
+fn sites(arena: &Arena, units: u32) -> Vec<Insn> {
+    let (program, _) = shared::program(units);
+    let mut list = insist(|| List::<Bpf>::new(arena, &program));
+    for _ in 0..2 {
+        for at in 4..units - 1 {
+            edit(&mut list, |list| list.prepend(Handle::new(at), &[MOV][..]));
+        }
+    }
+    insist(|| list.linearize()).units
+}
+
+/// Which of the columns needs a new block of memory depends on how long the others are.
+#[test]
+#[cfg_attr(miri, ignore = "hours")]
+fn memory_runs_out_for_sites() {
+    refuse_each(|arena| sites(arena, 160));
+}
+
 /// Two lists in an arena, edited from the end to the start.
 fn fill(arena: &Arena, units: u32) -> Result<(), Error> {
     static PROGRAM: [Insn; 600] = [MOV; 600];

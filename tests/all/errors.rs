@@ -80,6 +80,10 @@ fn core(seen: &mut Seen) {
     let Error::TooLong { units: too_many } = first else { panic!("{first}") };
     assert!((21..=22).contains(&too_many));
     seen.is("Error::TooLong", first, &format!("{too_many} {words}"));
+    let arena = Arena::with_limits(units(20));
+    let mut list = List::<Bpf>::new(&arena, &program).expect("a list");
+    list.append(at(0), &[MOV; 16][..]).expect_err("with two more for labels it is too much");
+    list.append(at(0), &[MOV; 15][..]).expect("it fits");
     let arena = Arena::with_limits(units(2));
     let error = List::<Bpf>::new(&arena, &program).err().expect("it is refused");
     seen.is("Error::TooLong", error, &format!("3 {words}"));

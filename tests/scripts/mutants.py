@@ -133,13 +133,14 @@ def build():
             spans = message["message"]["spans"]
             places = [(span["file_name"], span["line_start"]) for span in spans if span["is_primary"]]
             more = [(span["file_name"], span["line_start"]) for span in spans if not span["is_primary"]]
-            errors.append((message["message"]["message"], places, more))
+            text = message["message"]["message"] if spans else message["message"]["rendered"]
+            errors.append((text, places, more))
     if result.returncode != 0 and not errors:
         raise SystemExit(result.stderr)
     return binaries, errors
 
 
-def run(binaries, number):
+def run(binaries, number, is_shown=False):
     """Whether the tests find out."""
     # Enough for the model, and no more for a list that grows for ever.
     limit = "ulimit -v 4000000; exec timeout -k 1 %d \"$@\"" % SECONDS
@@ -148,7 +149,10 @@ def run(binaries, number):
         if name != "relinear":  # Of which some tests make the library panic.
             env["MUTANT_EXITS"] = "1"
         command = ["bash", "-c", limit, "bash", binaries[name], *FILTER]
-        code = subprocess.run(command, cwd=COPY, env=env, capture_output=True).returncode
+        result = subprocess.run(command, cwd=COPY, env=env, capture_output=True, text=True)
+        code = result.returncode
+        if code != 0 and is_shown:
+            print(name, code, result.stdout[-2000:], result.stderr[-2000:], flush=True)
         if code in (124, 137):
             return "timeout"
         if code != 0:
@@ -231,7 +235,7 @@ def main():
         print(f"{len(bad)} do not compile with the others", flush=True)
     apart = sorted(wanted & (set(apart) | together - set(lines)))
     together = wanted & set(lines)
-    if run(binaries, 0) != "missed":
+    if run(binaries, 0, is_shown=True) != "missed":
         raise SystemExit("the tests fail without a mutant")
     print(f"{len(together)} in one build", flush=True)
     with ThreadPoolExecutor(int(os.environ.get("JOBS", "1"))) as pool:
