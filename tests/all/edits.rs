@@ -6,7 +6,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use relinear::fuzzing::{TestCase, Toy, check};
-use relinear::{Arena, Handle, List};
+use relinear::{Arena, Handle, Inserted, List};
 
 fn check_bytes(bytes: &[u8]) {
     check(&TestCase::arbitrary(&mut Unstructured::new(bytes)).expect("no bytes are too few"));
@@ -43,4 +43,39 @@ fn a_range_takes_whole_instructions_wherever_they_stand() {
     assert_eq!(list.live_len(), 100 + 2 - 12);
     list.check().unwrap();
     assert_eq!(list.linearize().unwrap().units, [1; 90]);
+}
+
+/// Nothing may call itself for each level: no stack would do.
+#[test]
+fn edits_of_inserted_code_nest_as_deep_as_memory_goes() {
+    const DEEP: u16 = 50_000;
+    let unit = |nth: u16| (nth % 4096) << 4 | 1;
+    let program = [unit(0)];
+    // Each level is inserted at one of the two units of the level before.
+    let nest = |inner: u32, edit: fn(&mut List<'_, Toy>, Handle, &[u16]) -> Inserted| {
+        let arena = Arena::new();
+        let mut list = List::<Toy>::new(&arena, &program).unwrap();
+        let mut at = Handle::new(0);
+        for nth in 1..=DEEP {
+            at = edit(&mut list, at, &[unit(nth), unit(nth + 1)]).at(inner);
+        }
+        list.check().unwrap();
+        let units = list.linearize().unwrap().units;
+        let mut at = list.first();
+        for unit in &units {
+            let handle = at.expect("there are as many");
+            assert_eq!(list.insn(handle), Some(&[*unit][..]));
+            at = list.next(handle);
+        }
+        assert_eq!(at, None);
+        units
+    };
+    let down: Vec<_> = (1..=DEEP).map(unit).collect();
+    let up: Vec<_> = (1..=DEEP).rev().map(|nth| unit(nth + 1)).collect();
+    let around = [&down[..], &up].concat();
+    let before = [&around[..], &program].concat();
+    assert_eq!(nest(0, |list, at, units| list.append(at, units).unwrap()), [&program[..], &around].concat());
+    assert_eq!(nest(1, |list, at, units| list.prepend(at, units).unwrap()), before);
+    assert_eq!(nest(1, |list, at, units| list.prepend_fallthrough(at, units).unwrap()), before);
+    assert_eq!(nest(1, |list, at, units| list.replace(at, units).unwrap()), [&down[..], &up[..1]].concat());
 }
