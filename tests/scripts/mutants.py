@@ -208,8 +208,8 @@ def main():
     # Those that do not compile with others, as was found before.
     cache = ROOT / "target/mutants-apart.txt"
     before = set(cache.read_text().splitlines()) if cache.exists() else set()
-    apart = [n for n in mutants if mutants[n]["name"] in before]
-    together = set(mutants) - set(apart)
+    apart = [n for n in wanted if mutants[n]["name"] in before]
+    together = wanted - set(apart)
     while True:
         lines = write(together)
         binaries, errors = build()
@@ -233,8 +233,8 @@ def main():
         apart += sorted(bad)
         cache.write_text("".join(mutants[n]["name"] + "\n" for n in apart))
         print(f"{len(bad)} do not compile with the others", flush=True)
-    apart = sorted(wanted & (set(apart) | together - set(lines)))
-    together = wanted & set(lines)
+    apart = sorted(set(apart) | together - set(lines))
+    together &= set(lines)
     if run(binaries, 0, is_shown=True) != "missed":
         raise SystemExit("the tests fail without a mutant")
     print(f"{len(together)} in one build", flush=True)
