@@ -29,15 +29,23 @@ FLAGS = "--profile mutants --no-default-features --features fuzzing".split()
 SECONDS = int(os.environ.get("MUTANT_SECONDS", "90"))
 
 SWITCH = """
-/// Which mutant runs. One that panics ends the tests at once.
+/// Which mutant runs. One that panics ends the tests at once. It takes no memory, which may have run out.
 #[doc(hidden)]
 pub fn mutant() -> u32 {
+    use ::core::ffi::{CStr, c_char};
     use ::core::sync::atomic::{AtomicU32, Ordering};
+    unsafe extern "C" {
+        fn getenv(name: *const c_char) -> *const c_char;
+    }
     static MUTANT: AtomicU32 = AtomicU32::new(u32::MAX);
+    let value = |name: &CStr| unsafe {
+        let value = getenv(name.as_ptr());
+        (!value.is_null()).then(|| CStr::from_ptr(value).to_str().unwrap())
+    };
     match MUTANT.load(Ordering::Relaxed) {
         u32::MAX => {
-            let mutant = std::env::var("MUTANT").map_or(0, |number| number.parse().unwrap());
-            if std::env::var("MUTANT_EXITS").is_ok() {
+            let mutant = value(c"MUTANT").map_or(0, |number| number.parse().unwrap());
+            if value(c"MUTANT_EXITS").is_some() {
                 std::panic::set_hook(std::boxed::Box::new(|_| std::process::exit(101)));
             }
             MUTANT.store(mutant, Ordering::Relaxed);
