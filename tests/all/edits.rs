@@ -45,6 +45,22 @@ fn a_range_takes_whole_instructions_wherever_they_stand() {
     assert_eq!(list.linearize().unwrap().units, [1; 90]);
 }
 
+/// Units that were inserted one after the other, and are replaced one after the other, need not be neighbours.
+#[test]
+fn what_was_inserted_here_and_there_stays_there() {
+    let program: Vec<u16> = (0..10).map(|nth| nth << 4 | 1).collect();
+    let arena = Arena::new();
+    let mut list = List::<Toy>::new(&arena, &program).unwrap();
+    let here = list.append(Handle::new(2), &[0xa01, 0xa11][..]).unwrap();
+    let there = list.append(Handle::new(7), &[0xb01, 0xb11][..]).unwrap();
+    list.replace(here.at(1), &[0xc01][..]).unwrap();
+    list.replace(there.at(0), &[0xd01][..]).unwrap();
+    let mut expected = program.clone();
+    expected.splice(8..8, [0xd01, 0xb11]);
+    expected.splice(3..3, [0xa01, 0xc01]);
+    assert_eq!(list.linearize().unwrap().units, expected);
+}
+
 /// Nothing may call itself for each level: no stack would do.
 #[test]
 fn edits_of_inserted_code_nest_as_deep_as_memory_goes() {
