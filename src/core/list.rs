@@ -417,3 +417,6 @@ impl From<CollectionAllocErr> for Error {
         }
     }
 }
+
+#[cfg(all(test, feature = "fuzzing"))]
+mod tests;

@@ -82,6 +82,17 @@ fn make<const MOST: usize>(edit: &Edit, list: &mut ToyList<'_, MOST>, mirror: &m
         Err(stray) => return refuse_stray(stray, list),
     };
     let handle = mirror.name(id);
+    if edit.at.extra() == 3 {
+        let change = |fact: &mut u8| {
+            *fact ^= 1;
+            *fact
+        };
+        assert_eq!(
+            list.aux_mut(handle).map(change),
+            mirror.model.fact_mut(id).map(change),
+            "a fact to change"
+        );
+    }
     _ = match &edit.insert {
         None if id < mirror.model.end() && edit.at.extra() >= 5 => {
             return delete_range(id, (edit.at.extra() - 5) * 8, list, mirror);

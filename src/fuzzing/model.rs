@@ -232,6 +232,11 @@ impl Model {
         self.nodes[id].live.then_some(self.nodes[id].fact)
     }
 
+    pub(super) fn fact_mut(&mut self, id: Id) -> Option<&mut u8> {
+        let node = &mut self.nodes[id];
+        node.live.then_some(&mut node.fact)
+    }
+
     /// Where each field of a live instruction leads.
     pub(super) fn to(&self, id: Id) -> &[To] {
         if self.nodes[id].live { &self.nodes[id].to } else { &[] }
