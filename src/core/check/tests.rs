@@ -233,3 +233,38 @@ fn it_says_what_is_broken() {
     list.words[1].bodies ^= 1 << 7;
     assert_eq!(list.check().unwrap_err().to_string(), "invariant 4 of the list does not hold at 64");
 }
+
+#[cfg(debug_assertions)]
+#[test]
+fn debug_builds_check_a_short_list_after_each_edit() {
+    let edits: [fn(&mut ToyList<'_>, u32); 4] = [
+        |list, at| _ = list.append(Handle::new(at), &[ONE][..]).unwrap(),
+        |list, at| _ = list.append(Handle::new(at), &[ONE; 9][..]).unwrap(),
+        |list, at| list.delete(Handle::new(at)).unwrap(),
+        |list, at| _ = list.delete_range(at..at + 1).unwrap(),
+    ];
+    for edit in edits {
+        let (arena, program) = (Arena::new(), [ONE; 100]);
+        let mut list = ToyList::with_aux(&arena, &program, &[]).unwrap();
+        edit(&mut list, 10);
+        edit(&mut list, 20);
+        list.live += 1;
+        assert!(catch_unwind(AssertUnwindSafe(|| edit(&mut list, 30))).is_err());
+    }
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn debug_builds_check_a_long_list_now_and_then() {
+    let (arena, program) = (Arena::new(), [ONE; 1000]);
+    let mut list = ToyList::with_aux(&arena, &program, &[]).unwrap();
+    let unchecked: Vec<usize> = (0..50)
+        .map(|at| {
+            list.append(Handle::new(at), &[ONE][..]).unwrap();
+            list.unchecked
+        })
+        .collect();
+    // It is more than four times as long as a short one.
+    let expected: Vec<usize> = (1..=16).chain([0]).cycle().take(50).collect();
+    assert_eq!(unchecked, expected);
+}
