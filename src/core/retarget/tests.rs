@@ -47,6 +47,10 @@ impl Isa for Counted {
         OneField::write(insn, field, displacement);
     }
 
+    fn enters(insn: &[u16], _: usize) -> bool {
+        insn[0] & ENTERS != 0
+    }
+
     fn update(insn: &mut [u16], field: usize, new: impl Fn(i64) -> Option<i64>) -> bool {
         OneField::update(insn, field, new)
     }
@@ -57,6 +61,9 @@ impl Isa for Counted {
 }
 
 const PLAIN: u16 = 1;
+
+/// The branch is a call.
+const ENTERS: u16 = 1 << 6;
 
 /// A branch to what is so far from it.
 fn branch(displacement: i8) -> u16 {
@@ -128,6 +135,23 @@ fn branches_of_the_program_that_were_edited_take_the_quick_way() {
         list.prepend(Handle::new(at), &[PLAIN][..]).unwrap();
     }
     assert_eq!(long(&list), 0);
+}
+
+#[test]
+fn calls_come_in_from_above() {
+    let arena = Arena::new();
+    let wide = branch(5) + 1;
+    let program = [branch(7), branch(6) | ENTERS, wide, 0, wide | ENTERS, 0, PLAIN, PLAIN, PLAIN, PLAIN];
+    let mut list = List::<Counted>::new(&arena, &program).unwrap();
+    let displacements = |list: &List<'_, Counted>| {
+        let units = list.linearize().unwrap().units;
+        [0, 1, 2, 4].map(|at| units[at] >> 8)
+    };
+    assert_eq!(displacements(&list), [7, 6, 5, 5]);
+    list.prepend_fallthrough(Handle::new(7), &[PLAIN][..]).unwrap();
+    assert_eq!(displacements(&list), [8, 6, 6, 6], "the others jump over what stands before their target");
+    list.prepend_fallthrough(Handle::new(9), &[PLAIN][..]).unwrap();
+    assert_eq!(displacements(&list), [8, 6, 6, 6]);
 }
 
 #[test]
