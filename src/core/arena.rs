@@ -16,7 +16,7 @@ pub struct Limits {
     /// it inserts, which branches may need as labels. Beyond: [`Error::TooLong`](super::Error::TooLong).
     pub units: u32,
     /// Edits of one list that insert. One may count twice, if it replaces an instruction, and a branch leads to its
-    /// start. Beyond: [`Error::TooManyEdits`](super::Error::TooManyEdits).
+    /// start; there has to be room for that. Beyond: [`Error::TooManyEdits`](super::Error::TooManyEdits).
     pub edits: u32,
     /// Bytes of the arena, if there is a limit. Beyond: [`Error::OutOfMemory`](super::Error::OutOfMemory). Outputs are
     /// not in the arena: they take the memory that [`Linear`](super::Linear) says for the units there may be.

@@ -91,6 +91,10 @@ fn core(seen: &mut Seen) {
     few.edits = 5;
     let error = edit_error(&program, few, |list| list.append(at(0), &[MOV][..]));
     seen.is("Error::TooManyEdits", error, "a list takes no more than 5 patches");
+    let arena = Arena::with_limits(few);
+    let mut list = List::<Bpf>::new(&arena, &program).expect("a list");
+    let accepted = (0..9).filter(|_| list.append(at(0), &[MOV][..]).is_ok()).count();
+    assert_eq!(accepted, 4, "the fifth might count twice");
     let mut small = any;
     small.bytes = Some(4096);
     let error = edit_error(&program, small, |list| list.append(at(0), &[MOV][..]));
@@ -104,6 +108,10 @@ fn core(seen: &mut Seen) {
     let wide = Insn::ld_imm64(0, 0);
     let error = edit_error(&program, any, |list| list.append(at(0), &[MOV, wide[0]][..]));
     seen.is("Error::BadPatchInsn", error, "no whole instruction at unit 1 of the patch");
+    let mut long = [MOV; 101];
+    long[100] = wide[0];
+    let error = edit_error(&program, any, |list| list.append(at(0), &long[..]));
+    seen.is("Error::BadPatchInsn", error, "no whole instruction at unit 100 of the patch");
     let error = edit_error(&program, any, |list| list.append(at(0), Patch::new(&wide).fact(Fact::MoveTo(1))));
     seen.is("Error::BadPatchInsn", error, "no whole instruction at unit 1 of the patch");
     let error = edit_error(&program, any, |list| list.append(at(0), &[MOV, jump(7)][..]));
