@@ -118,3 +118,6 @@ impl Arena {
         self.expected.set(expected);
     }
 }
+
+#[cfg(all(test, feature = "fuzzing"))]
+mod tests;

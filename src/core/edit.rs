@@ -133,7 +133,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             self.live -= (!word.dead & gone).count_ones();
             word.dead |= gone;
             if edited != 0 {
-                for at in ones(word.plain() & mask | edited, index * WORD) {
+                for at in ones(mask & !(word.dead | word.inner), index * WORD) {
                     self.kill(Handle::new(to_u32(at)));
                 }
             } else if let Some(facts) = self.aux.sized_mut() {

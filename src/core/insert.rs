@@ -88,7 +88,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         }
         let (index, bit) = (handle.at() / WORD, handle.at() % WORD);
         let word = &self.words[index];
-        if word.edited >> bit & 1 != 0 && self.sites.capacity() == self.sites.len() {
+        if word.edited >> bit & 1 != 0 {
             self.sites.try_reserve(1)?;
         }
         if word.block == 0 && word.next_in_order(to_u32(self.runs.len())) >> bit & 1 == 0 {
@@ -133,7 +133,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         self.words.append(start, units.len(), &marks, run, self.inserted_branches());
         self.inserted.extend_from_slice_copy(units);
         self.aux.resize(start + units.len());
-        Ok(marks.inner | marks.branch == 0)
+        Ok(marks.is_plain())
     }
 
     #[cold]
@@ -150,7 +150,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
                 Error::BadPatchInsn { unit: to_u32(at + unit) }
             })?;
             self.words.append(start + at, WORD.min(units.len() - at), &marks, run, branches);
-            plain &= marks.inner | marks.branch == 0;
+            plain &= marks.is_plain();
             branches += marks.branch.count_ones();
             over = marks.over;
         }
@@ -318,3 +318,6 @@ pub(super) fn local_target<I: Isa>(
         _ => Err(Error::LeavesPatch { unit, field }),
     }
 }
+
+#[cfg(all(test, feature = "fuzzing"))]
+mod tests;

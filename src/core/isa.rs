@@ -117,6 +117,12 @@ impl Marks {
         Ok(marks)
     }
 
+    /// Whether all are instructions of one unit without displacement fields.
+    #[inline]
+    pub(super) const fn is_plain(&self) -> bool {
+        self.inner | self.branch == 0
+    }
+
     /// The bits below `bit`.
     #[inline]
     const fn below(bit: usize) -> u64 {

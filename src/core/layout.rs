@@ -219,7 +219,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "most have no other units, and then there is nothing to do")]
     fn label_rest<const INSERTED: bool>(&mut self, word: &Word, at: usize, replaced: bool) -> usize {
-        if word.is_single(at % WORD) { 1 } else { self.label_inner::<INSERTED>(at, replaced) }
+        if word.is_single(at) { 1 } else { self.label_inner::<INSERTED>(at, replaced) }
     }
 
     #[inline(never)]
@@ -352,9 +352,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         let base = list.base as usize;
         loop {
             let at = list.words.find(from..end, Word::touched);
-            if from < at {
-                self.copy_inserted(from..at);
-            }
+            self.copy_inserted(from..at);
             if at == end {
                 return at;
             }

@@ -124,7 +124,7 @@ impl<'s, 'a, I: Isa, A> Retarget<'s, 'a, I, A> {
         let (list, map) = (self.list, self.map);
         for &(handle, from) in branches {
             let at = handle.at();
-            let single = handle.index() < list.base && list.words[at / WORD].is_single(at % WORD);
+            let single = handle.index() < list.base && list.words[at / WORD].is_single(at);
             let known = &map.labels[..list.original.len()];
             if !single
                 || !self.aim.quickly(from, |displacement| original(&list.words, known, at, displacement))
@@ -204,8 +204,7 @@ fn nowhere_to_go<I: Isa, A>(
         Ok(target) if list.words.is_inner(target.at()) => {
             Error::BranchIntoInsn { origin, target: i64::from(target.index()) }
         }
-        Ok(target) if list.is_insn(target) => Error::DeletedTail { origin, target },
-        Ok(target) => Error::NoSuchInsn(target),
+        Ok(target) => Error::DeletedTail { origin, target },
     }
 }
 

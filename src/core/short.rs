@@ -263,7 +263,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         let id = to_u32(self.runs.len());
         let next = self.words.get(index + 1).map_or(0, |next| next.inner << (WORD - 1));
         let Some(word) = self.words.get_mut(index) else { return };
-        let mut units = word.plain() & !(word.inner >> 1 | next);
+        let mut units = word.plain() & !(word.inner >> 1) & !next;
         if word.block == 0 {
             let next = word.next_in_order(id);
             if next != 0 {

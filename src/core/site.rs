@@ -43,6 +43,7 @@ const TOUCHED: u32 = 8;
 /// The last unit of the run is a label.
 const LABELED: u32 = 4;
 const CHAIN: u32 = 3;
+const FLAGS: u32 = TOUCHED + LABELED + CHAIN;
 const NEXT_SHIFT: u32 = 4;
 
 /// The most runs that a link can tell apart.
@@ -72,7 +73,7 @@ impl Run {
     }
 
     pub(super) fn set_next(&mut self, next: RunId) {
-        self.link = next.0.index() << NEXT_SHIFT | self.link & (TOUCHED | LABELED | CHAIN);
+        self.link = (next.0.index() << NEXT_SHIFT) + (self.link & FLAGS);
     }
 
     /// Whether something in the run was edited or deleted.
@@ -167,8 +168,8 @@ impl Slot {
     #[inline]
     pub(super) const fn pack(self) -> PackedSlot {
         match self {
-            Self::Lone(run) => PackedSlot(run.0.index() << 1),
-            Self::Site(site) => PackedSlot(site << 1 | 1),
+            Self::Lone(run) => PackedSlot(run.0.index() * 2),
+            Self::Site(site) => PackedSlot(site * 2 + 1),
         }
     }
 }
@@ -176,6 +177,6 @@ impl Slot {
 impl PackedSlot {
     #[inline]
     pub(super) const fn unpack(self) -> Slot {
-        if self.0 & 1 == 0 { Slot::Lone(RunId::new(self.0 >> 1)) } else { Slot::Site(self.0 >> 1) }
+        if self.0 & 1 == 0 { Slot::Lone(RunId::new(self.0 / 2)) } else { Slot::Site(self.0 / 2) }
     }
 }

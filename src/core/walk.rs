@@ -95,9 +95,10 @@ impl<I: Isa, A> List<'_, I, A> {
             place = match place {
                 Place::End => return None,
                 Place::Own(handle) if !self.words.is_dead(handle.at()) => return Some(handle),
-                Place::Before(handle) if handle != self.end() => {
+                Place::Before(handle) => {
                     let end = self.piece_end(handle);
-                    let at = self.words.find(handle.at()..end, |word| word.edited | word.plain());
+                    let at =
+                        self.words.find(handle.at()..end, |word| word.edited | !(word.dead | word.inner));
                     let found = Handle::new(to_u32(at));
                     if at < end && !self.words.is_edited(at) {
                         return Some(found);

@@ -65,17 +65,18 @@ impl Word {
         self.bodies |= (is_body as u64) << bit;
     }
 
-    /// Whether the instruction at `bit` has one unit for sure: not one that ends the word.
+    /// Whether the instruction at unit `at` of the list, in this word, has one unit for sure: not one that ends the word.
     #[inline]
-    pub(super) fn is_single(&self, bit: usize) -> bool {
-        // Rotated, bit 0 comes to stand for the first unit of the next word, which may be inner.
-        (self.inner | 1).rotate_right(to_u32(bit)) & 2 == 0
+    pub(super) fn is_single(&self, at: usize) -> bool {
+        // Rotated, which is by as much within the word, bit 0 comes to stand for the first unit of the next word,
+        // which may be inner.
+        (self.inner | 1).rotate_right(to_u32(at)) & 2 == 0
     }
 
     /// First units of instructions that have one unit for sure: not the last of the word.
     #[inline]
     pub(super) const fn singles(&self) -> u64 {
-        !(self.inner >> 1 | 1 << (WORD - 1))
+        !(self.inner >> 1) & below(WORD - 1)
     }
 
     /// Units of an instruction that began in the word before.
@@ -100,7 +101,7 @@ pub(super) const fn below(bit: usize) -> u64 {
 /// The lowest `len` bits, of which there is at least one.
 #[inline]
 pub(super) const fn up_to(len: usize) -> u64 {
-    below(len - 1) << 1 | 1
+    u64::MAX >> (WORD - len)
 }
 
 /// The words of a list, by handle index.
@@ -130,7 +131,7 @@ impl<'a> Words<'a> {
         if bit == 0 {
             self.push(Word { run, branches, ..Word::default() });
         }
-        if marks.inner | marks.branch != 0 {
+        if !marks.is_plain() {
             let word = &mut self.words[index];
             word.inner |= marks.inner << bit;
             word.branch |= marks.branch << bit;

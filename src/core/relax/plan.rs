@@ -93,18 +93,12 @@ struct Goal {
     last: u32,
     /// How far behind it, or its latest trampoline, branches and trampolines may be.
     back: i64,
-    /// When branches ahead of it need a trampoline, and when those behind it do.
-    due: [Option<Due>; 2],
+    /// The deadline of branches ahead of it, and of those behind it, if it is pending.
+    due: [Option<i64>; 2],
 }
 
 const FORWARD: usize = 0;
 const BACKWARD: usize = 1;
-
-#[derive(Clone, Copy)]
-struct Due {
-    deadline: i64,
-    reach: i64,
-}
 
 /// Something pending: a target, and a direction.
 #[derive(Clone, Copy)]
@@ -117,7 +111,7 @@ struct Pending {
 #[derive(Clone, Copy)]
 struct Open {
     pending: Pending,
-    due: Due,
+    deadline: i64,
     /// Where it is resolved, if nothing grows any more.
     end: i64,
 }
@@ -131,6 +125,8 @@ impl Plan {
     ) -> Result<Self, NoPlan> {
         let detours = collect(edges.all.iter().filter(|edge| edge.detours).copied())?;
         let with_room = bounce.reach.with_room();
+        let reaches = detours.iter().map(|edge| edge.reach.with_room()).chain([with_room]);
+        let soon = reaches.map(|reach| reach.most.min(-reach.least) / SOON).min().unwrap_or(0);
         let (goals, goal_of) = goals(&detours, with_room)?;
         let plan = Self { goals, trampolines: Vec::new(), islands: Vec::new(), departures: Vec::new() };
         let sweep = Sweep {
@@ -143,7 +139,7 @@ impl Plan {
             pending: Vec::new(),
             begin_by: i64::MAX,
             last_deadline: i64::MIN,
-            soon: soon(with_room.most.min(-with_room.least), 0),
+            soon,
             longest: edges.longest,
             growth: 0,
             most_growth: MOST_GROWTH * i64::from(edges.len),
@@ -242,7 +238,7 @@ struct Sweep<'e> {
     begin_by: i64,
     /// No deadline of anything pending is above.
     last_deadline: i64,
-    /// What is due within so many units is due soon, whatever it is.
+    /// What is due within so many units is due soon.
     soon: i64,
     /// The length of the longest instruction.
     longest: i64,
@@ -282,10 +278,7 @@ impl Sweep<'_> {
         let this = &mut self.plan.goals[goal];
         (this.at, this.due[FORWARD]) = (at, None);
         if last > old {
-            self.put_off(
-                Pending { goal: to_u32(goal), way: BACKWARD },
-                Due { deadline: at + back, reach: back },
-            )?;
+            self.put_off(Pending { goal: to_u32(goal), way: BACKWARD }, at + back)?;
         }
         Ok(())
     }
@@ -297,31 +290,29 @@ impl Sweep<'_> {
         let at = self.position(old);
         push(&mut self.from, at)?;
         if edge.is_forward() {
-            let Reach { most, .. } = edge.reach.with_room();
-            let due = Due { deadline: at + most, reach: most };
-            self.put_off(Pending { goal, way: FORWARD }, due)?;
+            self.put_off(Pending { goal, way: FORWARD }, at + edge.reach.with_room().most)?;
         } else if edge.from == self.plan.goals[goal as usize].last {
             self.plan.goals[goal as usize].due[BACKWARD] = None;
         }
         Ok(())
     }
 
-    /// Something is pending, until `due` or what is known of it already.
-    fn put_off(&mut self, pending: Pending, due: Due) -> Result<(), Refused> {
+    /// Something is pending, until `deadline` or what is known of it already.
+    fn put_off(&mut self, pending: Pending, deadline: i64) -> Result<(), Refused> {
         let known = &mut self.plan.goals[pending.goal as usize].due[pending.way];
-        if known.is_some_and(|known| known.deadline <= due.deadline) {
+        if known.is_some_and(|known| known <= deadline) {
             return Ok(());
         }
-        if known.replace(due).is_none() {
+        if known.replace(deadline).is_none() {
             push(&mut self.pending, pending)?;
         }
-        if due.deadline < self.last_deadline {
+        if deadline < self.last_deadline {
             // What is due later is so as one more.
             self.begin_by = self.begin_by.saturating_sub(self.bounce.len);
         }
-        self.last_deadline = self.last_deadline.max(due.deadline);
+        self.last_deadline = self.last_deadline.max(deadline);
         let most_before = i64::from(to_u32(self.pending.len())) * self.bounce.len;
-        self.begin_by = self.begin_by.min(due.deadline - most_before);
+        self.begin_by = self.begin_by.min(deadline - most_before);
         Ok(())
     }
 
@@ -339,10 +330,9 @@ impl Sweep<'_> {
         if is_end {
             // It is free here, so rather now than too late at the next one.
             let next_end = self.ends.get(1).map_or(i64::MAX, |&end| self.position(end));
-            let is_last = |sweep: &Self| next_end > sweep.begin_by && at + sweep.soon >= sweep.begin_by;
-            if is_last(self) {
+            if next_end > self.begin_by {
                 self.look_ahead(old)?;
-                if is_last(self) {
+                if next_end > self.begin_by && at + self.soon >= self.begin_by {
                     match self.leave_island(after, old, false) {
                         Err(NoPlan::Unreached(_)) => {}
                         left => return left,
@@ -367,13 +357,11 @@ impl Sweep<'_> {
         let open = self.pending.iter().filter_map(|&pending| {
             let goal = &goals[pending.goal as usize];
             let end = if pending.way == FORWARD { goal.old } else { goal.last };
-            Some(Open { pending, due: goal.due[pending.way]?, end: i64::from(end) + growth })
+            Some(Open { pending, deadline: goal.due[pending.way]?, end: i64::from(end) + growth })
         });
         let mut open = collect(open)?;
-        open.sort_unstable_by_key(|open| (open.due.deadline, open.pending.goal, open.pending.way));
-        self.last_deadline = open.last().map_or(i64::MIN, |open| open.due.deadline);
-        let needed = i64::from(to_u32(open.len())) * self.bounce.len;
-        self.soon = open.iter().map(|open| soon(open.due.reach, needed)).min().unwrap_or(self.soon);
+        open.sort_unstable_by_key(|open| (open.deadline, open.pending.goal, open.pending.way));
+        self.last_deadline = open.last().map_or(i64::MIN, |open| open.deadline);
         debug_assert!(open.iter().all(|open| open.end >= self.position(old)));
         Ok(open)
     }
@@ -388,9 +376,8 @@ impl Sweep<'_> {
             if last {
                 until = i64::MIN;
             }
-            let counts = |open: &&Open| open.end > open.due.deadline || open.end + self.longest > until;
-            let begin_by =
-                (1..).zip(open.iter().filter(counts)).map(|(nth, open)| open.due.deadline - nth * len);
+            let counts = |open: &&Open| open.end > open.deadline || open.end + self.longest > until;
+            let begin_by = (1..).zip(open.iter().filter(counts)).map(|(nth, open)| open.deadline - nth * len);
             self.begin_by = begin_by.min().unwrap_or(i64::MAX);
             if self.begin_by >= until {
                 break;
@@ -409,15 +396,14 @@ impl Sweep<'_> {
         // What comes to its end at once even behind the largest island needs none.
         open.retain(|open| {
             let end = open.end + needed + len;
-            end > open.due.deadline || end + self.longest > at + self.soon
+            end > open.deadline || end + self.longest > at + self.soon
         });
-        let is_due =
-            |(nth, open): &(i64, &Open)| open.due.deadline - nth * len < at + soon(open.due.reach, needed);
+        let is_due = |(nth, open): &(i64, &Open)| open.deadline - nth * len < at + self.soon;
         let count = (2..).zip(&open).filter(is_due).map(|(nth, _)| nth - 1).max().unwrap_or(0);
         open.truncate(usize::try_from(count).unwrap_or(usize::MAX));
         let start = at + if is_made { len } else { 0 };
         for (nth, open) in (0..).zip(&open) {
-            if start + nth * len > open.due.deadline {
+            if start + nth * len > open.deadline {
                 return Err(NoPlan::Unreached(self.plan.goals[open.pending.goal as usize].target));
             }
         }
@@ -431,8 +417,7 @@ impl Sweep<'_> {
         for (nth, &Open { pending: Pending { goal, way }, .. }) in (0..).zip(&open) {
             let at = start + nth * len;
             let this = &mut self.plan.goals[goal as usize];
-            let reach = if way == FORWARD { reach.most } else { this.back };
-            this.due[way] = Some(Due { deadline: at + reach, reach });
+            this.due[way] = Some(at + if way == FORWARD { reach.most } else { this.back });
             push(&mut self.plan.trampolines, Trampoline { goal, at, next: None, is_used: false })?;
         }
         let trampolines = first..self.plan.trampolines.len();
@@ -441,7 +426,5 @@ impl Sweep<'_> {
     }
 }
 
-/// Within how many units what reaches so far is due soon, if there may be an island of `needed` units.
-fn soon(reach: i64, needed: i64) -> i64 {
-    (reach / SOON).min((reach - needed) / 2).max(1)
-}
+#[cfg(test)]
+mod tests;

@@ -26,8 +26,35 @@ fn an_instruction_is_single_if_the_next_unit_begins_another() {
     for bit in 0..WORD {
         let single = ![4, 5, 39, WORD - 1].contains(&bit);
         assert_eq!(word.is_single(bit), single, "unit {bit}");
+        assert_eq!(word.is_single(bit + 3 * WORD), single, "unit {bit} of another word");
         assert_eq!(word.singles() >> bit & 1 != 0, single, "unit {bit}");
     }
     // The last unit is followed by one of another word, whatever the first of this one is.
     assert!(!Word::default().is_single(WORD - 1));
+    assert!(!Word { inner: 1, ..Word::default() }.is_single(WORD - 1));
+}
+
+#[test]
+fn an_instruction_ends_where_the_next_one_begins() {
+    let bump = Bump::new();
+    let mut words = Words::new_in(&bump);
+    words.push(Word { inner: ALL << 2, ..Word::default() });
+    words.push(Word::default());
+    assert_eq!((words.len_at(0), words.len_at(1), words.len_at(64)), (1, 63, 1));
+    words[1].inner = 1;
+    assert_eq!((words.len_at(1), words.len_at(65)), (64, 1));
+}
+
+#[test]
+fn room_is_made_once() {
+    let bump = Bump::new();
+    let mut words = Words::new_in(&bump);
+    words.try_reserve(640).unwrap();
+    for _ in 0..10 {
+        words.push(Word::default());
+    }
+    words.try_reserve(640).unwrap();
+    assert_eq!(words.words.capacity(), 10);
+    words.try_reserve(641).unwrap();
+    assert_eq!(words.words.capacity(), 11);
 }
