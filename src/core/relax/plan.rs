@@ -23,7 +23,7 @@ use crate::core::handle::to_u32;
 /// Trampolines may make a program so many times longer, and no more.
 const MOST_GROWTH: i64 = 15;
 
-/// What is due within this part of its reach goes on an island with what is due now.
+/// What is due within this part of the shortest reach goes on an island with what is due now.
 const SOON: i64 = 4;
 
 /// What a trampoline is like.

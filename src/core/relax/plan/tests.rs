@@ -37,6 +37,7 @@ struct Naive<'c> {
     edges: &'c [Edge],
     bounce: Bounce,
     longest: i64,
+    len: u32,
     /// All targets, ascending.
     goals: Vec<u32>,
     islands: Vec<(u32, Left)>,
@@ -137,7 +138,12 @@ impl Naive<'_> {
             }
             goals.push((target, at));
         }
-        Ok((!goals.is_empty()).then_some(Left { after, is_made, goals }))
+        let Some(&(last, _)) = goals.last() else { return Ok(None) };
+        let growth = self.position(old) - i64::from(old) + self.room(is_made, goals.len());
+        if growth > i64::from(self.len) * 15 {
+            return Err(last);
+        }
+        Ok(Some(Left { after, is_made, goals }))
     }
 }
 
@@ -184,6 +190,7 @@ fn naive(case: &Case, edges: &Edges) -> Result<Vec<(u32, Left)>, Handle> {
         edges: &edges.all,
         bounce: Bounce { len, reach },
         longest: edges.longest,
+        len: edges.len,
         goals,
         islands: vec![],
     };
@@ -282,15 +289,16 @@ fn check(case: &Case) {
     assert_eq!(plan, naive);
 }
 
-fn case() -> impl Strategy<Value = Case> {
+/// Programs with as many branches as `most`.
+fn cases(most: usize) -> impl Strategy<Value = Case> {
     let lens = prop::collection::vec(1..4_u8, 2..120);
-    lens.prop_flat_map(|lens| {
+    lens.prop_flat_map(move |lens| {
         let count = lens.len();
         let branch = (0..count, 0..count, 10..80_i64, 10..80_i64);
         (
             Just(lens),
             prop::collection::vec(prop::bool::weighted(0.03), count),
-            prop::collection::vec(branch, 0..12),
+            prop::collection::vec(branch, 0..most),
             (1..3_i64, 10..80_i64, 10..80_i64),
         )
     })
@@ -301,7 +309,29 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn islands_are_where_a_naive_sweep_leaves_them(case in case()) {
+    fn islands_are_where_a_naive_sweep_leaves_them(case in cases(12)) {
         check(&case);
     }
+
+    #[test]
+    fn so_are_those_that_fill_what_branches_reach(case in cases(100)) {
+        check(&case);
+    }
+}
+
+#[test]
+fn trampolines_do_not_outgrow_the_program() {
+    // Eight cross each place, so that there is an island of 18 units behind almost each instruction.
+    let grown = |len: usize| {
+        let branches = (0..8).map(|at| (at, len - 10 + at, 20, 20)).collect();
+        let case = Case { lens: vec![1; len], ends: vec![false; len], branches, bounce: (2, 20, 20) };
+        check(&case);
+        let islands = naive(&case, &edges(&case)).ok()?;
+        Some(islands.iter().map(|(_, left)| 2 * (left.goals.len() + 1)).sum::<usize>())
+    };
+    for len in 120..140 {
+        let growth = 18 * (len - 22);
+        assert_eq!(grown(len), (growth <= 15 * len).then_some(growth), "{len} units");
+    }
+    assert_eq!(grown(132), Some(15 * 132));
 }
