@@ -138,7 +138,6 @@ impl Plan {
             from: Vec::new(),
             pending: Vec::new(),
             begin_by: i64::MAX,
-            last_deadline: i64::MIN,
             soon,
             longest: edges.longest,
             growth: 0,
@@ -236,8 +235,6 @@ struct Sweep<'e> {
     pending: Vec<Pending>,
     /// Where the next island has to begin at the latest, if nothing grows before.
     begin_by: i64,
-    /// No deadline of anything pending is above.
-    last_deadline: i64,
     /// What is due within so many units is due soon.
     soon: i64,
     /// The length of the longest instruction.
@@ -306,11 +303,7 @@ impl Sweep<'_> {
         if known.replace(deadline).is_none() {
             push(&mut self.pending, pending)?;
         }
-        if deadline < self.last_deadline {
-            // What is due later is so as one more.
-            self.begin_by = self.begin_by.saturating_sub(self.bounce.len);
-        }
-        self.last_deadline = self.last_deadline.max(deadline);
+        // What is due later is so as one more, which leaves no less than this.
         let most_before = i64::from(to_u32(self.pending.len())) * self.bounce.len;
         self.begin_by = self.begin_by.min(deadline - most_before);
         Ok(())
@@ -361,7 +354,6 @@ impl Sweep<'_> {
         });
         let mut open = collect(open)?;
         open.sort_unstable_by_key(|open| (open.deadline, open.pending.goal, open.pending.way));
-        self.last_deadline = open.last().map_or(i64::MIN, |open| open.deadline);
         debug_assert!(open.iter().all(|open| open.end >= self.position(old)));
         Ok(open)
     }

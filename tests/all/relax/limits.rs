@@ -171,6 +171,16 @@ fn what_cannot_be_helped_is_an_error() {
     list.linearize_relaxed(&Cpu::V4, &mut out).unwrap();
 }
 
+#[test]
+fn the_error_is_of_a_jump_that_cannot_be_helped() {
+    let crowd = (0..40_000).map(|nth| (80_000 + nth, 180_000 + nth, jeq()));
+    let jumps: Vec<_> = [(0, 50_000, jeq())].into_iter().chain(crowd).collect();
+    let (arena, moves) = (Arena::new(), moves(230_000));
+    let mut list = program(&arena, &moves, &jumps);
+    let error = list.linearize_relaxed(&Cpu::V3, &mut Linear::default()).unwrap_err();
+    assert!(matches!(error, Error::OutOfRange { origin: 80_000.., .. }), "{error}");
+}
+
 /// Prints the time too: `cargo test --release million -- --nocapture`.
 #[test]
 fn a_million_slots_with_many_far_jumps_take_no_time() {

@@ -299,7 +299,7 @@ fn cases(most: usize) -> impl Strategy<Value = Case> {
             Just(lens),
             prop::collection::vec(prop::bool::weighted(0.03), count),
             prop::collection::vec(branch, 0..most),
-            (1..3_i64, 10..80_i64, 10..80_i64),
+            (1..6_i64, 10..80_i64, 10..80_i64),
         )
     })
     .prop_map(|(lens, ends, branches, bounce)| Case { lens, ends, branches, bounce })
