@@ -95,7 +95,9 @@ impl<I: Isa, A> List<'_, I, A> {
         let len = self.len();
         ensure(self.aux.fit(len) && self.words.len() == len.div_ceil(WORD), 1, len)?;
         for at in len..len.next_multiple_of(WORD) {
-            ensure(!self.words.has(at, |word| word.touched() | word.inner | word.branch), 1, at)?;
+            for column in [Word::touched, |word: &Word| word.inner, |word: &Word| word.branch] {
+                ensure(!self.words.has(at, column), 1, at)?;
+            }
         }
         Ok(())
     }

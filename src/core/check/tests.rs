@@ -99,6 +99,10 @@ fn every_count_counts() {
     broken(&[8], "one target fewer", |list| _ = list.targets.pop());
     broken(&[4], "a site of nobody", |list| list.sites.push(Site::default()));
     broken(&[3], "one run fewer", |list| _ = list.runs.pop());
+    broken(&[3], "an empty run", |list| {
+        let (id, end) = (to_u32(list.runs.len()), list.fresh());
+        list.runs.push(Run::new(end, end, Handle::new(4), Chain::Post, id));
+    });
 }
 
 #[test]
@@ -106,6 +110,10 @@ fn every_run_counts() {
     for id in 0..count(|list| list.runs.len()) {
         broken(&[3], &format!("start {id}"), |list| {
             list.runs[id].start = Handle::new(list.runs[id].start.index() + 1);
+        });
+        broken(&[3], &format!("start {id} in the middle of an instruction"), |list| {
+            let start = list.runs[id].start.at();
+            list.words[start / WORD].inner |= 1 << (start % WORD);
         });
         broken(&[3], &format!("end {id}"), |list| list.runs[id].end += 1);
         broken(&[3], &format!("end {id}"), |list| list.runs[id].end -= 1);
