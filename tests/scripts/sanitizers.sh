@@ -12,7 +12,7 @@ run() { echo "-- $*"; "$@" || failed=1; }
 
 # Those about the core: lists against the naive model, tables, errors, relaxation, memory that runs out, the editor. The
 # rest is about objects. Without those that take minutes at full speed.
-core=(lists_ models:: branches_take memory_ edits:: tables:: errors:: relax::random relax::limits editor:: --skip corpus --skip million)
+core=(lists_ models:: branches_take memory_ edits:: tables:: errors:: relax::random relax::limits relax::forms editor:: --skip corpus --skip million)
 objects=(elf:: btf:: facts:: objects:: fuzzed::objects determinism::)
 
 if cargo +nightly --version >/dev/null 2>&1 && ! cargo +nightly miri --version >/dev/null 2>&1; then
