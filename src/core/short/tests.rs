@@ -281,3 +281,21 @@ fn a_window_of_inserted_code_leaves_out_units_of_another_name() {
     list.check().unwrap();
     assert!(!list.is_open_and_wide(Handle::new(list.base + 7)), "that is no original instruction");
 }
+
+#[test]
+fn patches_of_up_to_eight_units_are_short() {
+    for fact in [Fact::Keep, Fact::Reset] {
+        for len in 1..=9 {
+            let (arena, program) = (Arena::new(), vec![PLAIN; 64]);
+            let mut list = List::<OneField>::new(&arena, &program).unwrap();
+            list.grow(50).unwrap();
+            list.runs.reserve(10);
+            list.open_window(0);
+            let units = vec![PLAIN; len];
+            let inserted = list.insert_longer(Handle::new(5), &Patch::new(&units).fact(fact), Chain::Post);
+            inserted.unwrap();
+            // The way of all edits closes it.
+            assert_eq!(list.window.word, if len <= 8 { 0 } else { usize::MAX }, "{len} units");
+        }
+    }
+}
