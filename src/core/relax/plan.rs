@@ -384,12 +384,6 @@ impl Sweep<'_> {
         let Bounce { len, reach } = self.bounce;
         let at = self.position(old);
         let mut open = self.open(old)?;
-        let needed = i64::from(to_u32(open.len())) * len;
-        // What comes to its end at once even behind the largest island needs none.
-        open.retain(|open| {
-            let end = open.end + needed + len;
-            end > open.deadline || end + self.longest > at + self.soon
-        });
         let is_due = |(nth, open): &(i64, &Open)| open.deadline - nth * len < at + self.soon;
         let count = (2..).zip(&open).filter(is_due).map(|(nth, _)| nth - 1).max().unwrap_or(0);
         open.truncate(usize::try_from(count).unwrap_or(usize::MAX));
