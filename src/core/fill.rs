@@ -91,19 +91,21 @@ fn numbered(new: u32) -> [u32; LANES] {
     })
 }
 
-/// As [`number`], and writes no other labels.
+/// As [`number`], and leaves all other labels as they are.
 #[inline]
 pub(super) fn number_exactly(labels: &mut [u32], at: usize, len: usize, new: u32) {
-    let labels = &mut labels[at..at + len];
-    match labels {
-        [a] => *a = new,
-        [a, b] => (*a, *b) = (new, new + 1),
-        [a, b, c] => (*a, *b, *c) = (new, new + 1, new + 2),
-        _ => {
-            for (label, new) in labels.iter_mut().zip(new..) {
-                *label = new;
-            }
+    let chunk = labels.get_mut(at..).and_then(<[u32]>::first_chunk_mut::<LANES>);
+    if let Some(chunk) = chunk
+        && len <= LANES
+    {
+        // No branch on how many there are: it would be mispredicted.
+        for (lane, (label, new)) in chunk.iter_mut().zip(numbered(new)).enumerate() {
+            *label = if lane < len { new } else { *label };
         }
+        return;
+    }
+    for (label, new) in labels[at..at + len].iter_mut().zip(new..) {
+        *label = new;
     }
 }
 

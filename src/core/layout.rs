@@ -191,9 +191,15 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Layout<'s, 'a, I, A> {
         let list = self.list;
         let runs = &list.runs[first..first + count];
         let (start, end) = (runs[0].start.index(), runs[count - 1].end);
-        let shift = to_u32(self.new).wrapping_sub(start);
-        for (label, run) in self.labels::<INSERTED>(at..at + count).iter_mut().zip(runs) {
-            *label = run.start.index().wrapping_add(shift);
+        let new = to_u32(self.new);
+        let shift = new.wrapping_sub(start);
+        match self.labels::<INSERTED>(at..at + count) {
+            [label] => *label = new,
+            labels => {
+                for (label, run) in labels.iter_mut().zip(runs) {
+                    *label = run.start.index().wrapping_add(shift);
+                }
+            }
         }
         // The first instruction of each goes by the name of the one it replaced, and so does its fact.
         self.copy_inserted(start as usize..end as usize);

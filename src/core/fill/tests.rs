@@ -53,11 +53,13 @@ fn labels_are_written_eight_at_once_if_there_is_room() {
             assert_eq!(numbered_labels(len, 2 + wide), len);
             assert_eq!(numbered_labels(len, 3 + len), len);
         }
-        let mut labels = vec![0; 50];
-        number_exactly(&mut labels, 3, len, 7);
-        let expected: Vec<u32> = [0; 3].into_iter().chain(7..).take(3 + len).collect();
-        assert_eq!(labels[..3 + len], expected);
-        assert!(labels[3 + len..].iter().all(|&label| label == 0), "no others");
+        for room in [0, 7 - (len - 1) % 8, 30] {
+            let mut labels = vec![1; 3 + len + room];
+            number_exactly(&mut labels, 3, len, 7);
+            let numbered = (7..).take(len);
+            let expected: Vec<u32> = [1; 3].into_iter().chain(numbered).chain(vec![1; room]).collect();
+            assert_eq!(labels, expected, "no others");
+        }
     }
 }
 
