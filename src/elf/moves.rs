@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use super::code::CodeSection;
 use super::error::ElfError;
+use crate::Map;
 use crate::bpf::Insn;
-use crate::{Map, Origin};
 
 /// An edit of a code section: what it was, what it is now, and the map between them.
 ///
@@ -18,7 +18,7 @@ pub(crate) struct Move<'a> {
 }
 
 impl<'a> Move<'a> {
-    /// O(subprograms + what was inserted at their starts).
+    /// O(subprograms · log starts with code that only calls run).
     pub(crate) fn new(code: &'a CodeSection, map: &'a Map, insns: &'a [Insn]) -> Result<Self, ElfError> {
         if map.old_len() != code.len() {
             return Err(code.fail(map.old_len(), "the map is of a program of another length"));
@@ -30,7 +30,7 @@ impl<'a> Move<'a> {
             return Err(code.fail(0, "the new code is longer than 4 GiB"));
         }
         let subprogs = code.program.subprogs.iter().filter(|&&start| start < code.len());
-        let mut starts: Vec<u32> = subprogs.map(|&start| start_of(map, start)).collect();
+        let mut starts: Vec<u32> = subprogs.map(|&start| map.start_of(start)).collect();
         starts.push(map.new_len());
         let cut = |&start: &u32| start > 0 && insns[start as usize - 1].is_wide();
         if let Some(&start) = starts.iter().find(|start| cut(start)) {
@@ -115,13 +115,4 @@ impl<'a> Move<'a> {
         }
         Ok(Some(new))
     }
-}
-
-/// Where what was prepended to the instruction at `slot` begins.
-fn start_of(map: &Map, slot: u32) -> u32 {
-    let mut start = map.new_of(slot);
-    while start > 0 && map.origin(start - 1) == Origin::InsertedFor(slot) {
-        start -= 1;
-    }
-    start
 }

@@ -239,3 +239,6 @@ fn nodes(range: Range<usize>, leaves: usize) -> impl Iterator<Item = usize> + Cl
     })
     .flatten()
 }
+
+#[cfg(test)]
+mod tests;
