@@ -111,6 +111,8 @@ impl<I: Isa, A> List<'_, I, A> {
             let whole = !self.words.is_inner(start as usize) && !self.words.is_inner(end as usize);
             ensure(whole, 3, id)?;
             for at in start..end {
+                let named = self.words[at as usize / WORD].run as usize;
+                ensure(!(at as usize).is_multiple_of(WORD) || named == id, 3, id)?;
                 ensure(self.run_of(Handle::new(at)).0.at() == id, 3, id)?;
             }
             let touched = self.words.find(start as usize..end as usize, Word::touched);

@@ -213,6 +213,7 @@ impl<I: Isa, A> List<'_, I, A> {
     ///
     /// O(units of it). The displacements of branches are those that were given: they are
     /// recomputed at linearization, see [`target`](List::target).
+    #[inline]
     #[must_use]
     pub fn insn(&self, handle: Handle) -> Option<&[I::Unit]> {
         self.is_live(handle).then(|| self.units(self.body(handle)))
@@ -221,6 +222,7 @@ impl<I: Isa, A> List<'_, I, A> {
     /// Whether the handle names an instruction that has not been deleted.
     ///
     /// O(1).
+    #[inline]
     #[must_use]
     pub fn is_live(&self, handle: Handle) -> bool {
         self.is_insn(handle) && !self.words.is_dead(handle.at())
@@ -354,11 +356,23 @@ impl<I: Isa, A> List<'_, I, A> {
     }
 
     /// The run that the inserted unit at `at` belongs to.
-    #[inline]
+    ///
+    /// O(1): it is looked for from where it is if the runs of a word have one length, or from the end of the last word.
+    #[inline(never)]
     pub(super) fn run_of(&self, at: Handle) -> RunId {
-        let first = self.words[at.at() / WORD].run;
-        let here = &self.runs[first as usize..self.runs.len().min(first as usize + WORD)];
-        RunId::new(first + to_u32(here.partition_point(|run| run.end <= at.index())))
+        let (index, bit) = (at.at() / WORD, at.at() % WORD);
+        let (first, last) = (self.words[index].run as usize, self.runs.len() - 1);
+        let mut id = match self.words.get(index + 1) {
+            Some(next) => last.min(first + (next.run as usize + 1).saturating_sub(first) * bit / WORD),
+            None => last,
+        };
+        while id > 0 && self.runs[id].start > at {
+            id -= 1;
+        }
+        while id < last && self.runs[id].end <= at.index() {
+            id += 1;
+        }
+        RunId::new(to_u32(id))
     }
 
     /// The index that the next inserted unit will have.
