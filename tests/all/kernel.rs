@@ -122,6 +122,7 @@ pub(crate) fn own(fd: i32) -> OwnedFd {
 
 impl Loaded {
     /// The program behind a descriptor, which was loaded in another way.
+    #[cfg(feature = "fuzzing")]
     pub(crate) fn of(fd: OwnedFd) -> Self {
         Self { fd, log: String::new() }
     }
