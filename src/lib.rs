@@ -6,7 +6,8 @@
 //! quadratic. A [`List`] keeps what edits insert beside the original array, at O(1) each, and
 //! [`linearize`](List::linearize) moves everything and fixes every branch in one sweep.
 //!
-//! ```
+#![cfg_attr(feature = "bpf", doc = "```")]
+#![cfg_attr(not(feature = "bpf"), doc = "```ignore")]
 //! use relinear::bpf::{Bpf, Insn};
 //! use relinear::{Arena, Handle, List, Patch};
 //!
@@ -47,7 +48,8 @@
 //!
 //! For eBPF, `Program::edit` takes a whole program with its tables through edits, by the rules of the kernel:
 //!
-//! ```
+#![cfg_attr(feature = "bpf", doc = "```")]
+#![cfg_attr(not(feature = "bpf"), doc = "```ignore")]
 //! use relinear::bpf::{Insn, LineInfo, Program};
 //! use relinear::{Arena, Handle};
 //!

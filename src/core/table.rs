@@ -86,7 +86,8 @@ impl Map {
     ///
     /// O(records), or O(records · log prepends) but with [`At::Label`].
     ///
-    /// ```
+    #[cfg_attr(feature = "bpf", doc = "```")]
+    #[cfg_attr(not(feature = "bpf"), doc = "```ignore")]
     /// # use relinear::bpf::{Bpf, Insn};
     /// # use relinear::{Arena, At, Deleted, Handle, List, Patch};
     /// # let program = [Insn::mov64_imm(0, 0); 5];
