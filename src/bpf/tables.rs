@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 
 use bitvec::vec::BitVec;
 
-use super::opcode::{CALL_LOCAL, LD_FUNC};
 use super::{Aux, Bpf, EditError, Editor, FuncInfo, Insn, LineInfo, Program, Table};
 use crate::core::{At, Deleted, Handle, Isa, Linear, Map, Origin, TableError};
 
@@ -108,7 +107,7 @@ fn adjust_subprogs<T: Copy + Default>(
         }
     }
     // For the generic rule, what was added at the end belongs to the last subprogram.
-    if starts.last() == Some(&end) && end < map.new_len() {
+    if !added.is_empty() && starts.last() == Some(&end) {
         starts.pop();
         removed.push(subprogs.len() - 1);
     }
@@ -141,8 +140,8 @@ fn check_references<T: Copy + Default>(
         Err(_) => Some(program.subprogs.len() + added.iter().position(|subprog| subprog.first == target)?),
     };
     for handle in list.iter() {
-        let refers = list.insn(handle).is_some_and(|insn| is_reference(insn[0]));
-        let target = if refers { list.target(handle, 0) } else { None };
+        let jumps = list.insn(handle).is_some_and(|insn| insn[0].is_jump());
+        let target = if jumps { None } else { list.target(handle, 0) };
         let gone = target.and_then(number_of).filter(|number| removed.binary_search(number).is_ok());
         if let Some(subprog) = gone {
             let position = map.new_of_handle(handle).map(|new| map.origin(new).position());
@@ -150,11 +149,6 @@ fn check_references<T: Copy + Default>(
         }
     }
     Ok(())
-}
-
-/// Whether the instruction refers to a subprogram.
-const fn is_reference(insn: Insn) -> bool {
-    insn.is_call() && insn.src() == CALL_LOCAL || insn.is_wide() && insn.src() == LD_FUNC
 }
 
 /// Checks that every jump stays in its subprogram.

@@ -209,15 +209,23 @@ fn a_subprogram_is_added_at_the_end() {
     assert_eq!(out.subprogs, [0, 4, 8, 12, 14]);
     assert_eq!(types(&out), [(0, 10), (4, 11), (8, 12), (12, 20)]);
     assert_eq!(out.insns[2], Insn::call_local(9));
-    let error = edited(&three(), |editor| {
-        let gone = add(editor, Some(20));
-        add(editor, Some(21));
-        let call = [Branch::new(0, Target::Handle(gone.first()))];
-        editor.list().replace(Handle::new(2), Patch::new(&[Insn::call_local(0)]).branches(&call)).unwrap();
-        editor.list().delete(gone.at(0)).unwrap();
-        editor.list().delete(gone.at(1)).unwrap();
-    });
-    assert_eq!(error.unwrap_err(), EditError::DeadSubprog { origin: 2, subprog: 3 });
+    for before in 0..3 {
+        let error = edited(&three(), |editor| {
+            for _ in 0..before {
+                add(editor, Some(19));
+            }
+            let gone = add(editor, Some(20));
+            add(editor, Some(21));
+            let call = [Branch::new(0, Target::Handle(gone.first()))];
+            editor
+                .list()
+                .replace(Handle::new(2), Patch::new(&[Insn::call_local(0)]).branches(&call))
+                .unwrap();
+            editor.list().delete(gone.at(0)).unwrap();
+            editor.list().delete(gone.at(1)).unwrap();
+        });
+        assert_eq!(error.unwrap_err(), EditError::DeadSubprog { origin: 2, subprog: 3 + before });
+    }
     // Instead of the last one.
     let out = edited(&three(), |editor| {
         add(editor, Some(20));
