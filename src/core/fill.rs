@@ -35,7 +35,7 @@ pub(super) fn copy<T: Copy>(to: &mut [T], at: usize, from: &[T], start: usize, l
 /// Copies `N` values, if both sides have as many.
 #[inline]
 fn copy_chunk<T: Copy, const N: usize>(to: &mut [T], at: usize, from: &[T], start: usize) -> bool {
-    let to = to.get_mut(at..).and_then(|to| to.first_chunk_mut::<N>());
+    let to = chunk_mut::<T, N>(to, at);
     let from = from.get(start..).and_then(|from| from.first_chunk::<N>());
     match (to, from) {
         (Some(to), Some(from)) => {
@@ -44,6 +44,12 @@ fn copy_chunk<T: Copy, const N: usize>(to: &mut [T], at: usize, from: &[T], star
         }
         _ => false,
     }
+}
+
+/// The `N` values from `at` on, if there are as many.
+#[inline]
+fn chunk_mut<T, const N: usize>(values: &mut [T], at: usize) -> Option<&mut [T; N]> {
+    values.get_mut(at..)?.first_chunk_mut()
 }
 
 /// Labels that are written at once.
@@ -94,9 +100,8 @@ fn numbered(new: u32) -> [u32; LANES] {
 /// As [`number`], and leaves all other labels as they are.
 #[inline]
 pub(super) fn number_exactly(labels: &mut [u32], at: usize, len: usize, new: u32) {
-    let chunk = labels.get_mut(at..).and_then(<[u32]>::first_chunk_mut::<LANES>);
-    if let Some(chunk) = chunk
-        && len <= LANES
+    if len <= LANES
+        && let Some(chunk) = chunk_mut::<u32, LANES>(labels, at)
     {
         // No branch on how many there are: it would be mispredicted.
         for (lane, (label, new)) in chunk.iter_mut().zip(numbered(new)).enumerate() {

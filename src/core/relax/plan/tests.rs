@@ -119,8 +119,7 @@ impl Naive<'_> {
 
     fn island(&self, after: usize, old: u32, is_made: bool) -> Result<Option<Left>, Handle> {
         let at = self.position(old);
-        let all = self.crossing(old);
-        let mut rest = all;
+        let mut rest = self.crossing(old);
         let is_due = |nth: usize| rest[nth].deadline - self.room(true, nth + 1) < at + self.soon();
         let count = (0..rest.len()).rev().find(|&nth| is_due(nth)).map_or(0, |nth| nth + 1);
         rest.truncate(count);
