@@ -231,15 +231,16 @@ impl CodeSection {
     pub(crate) fn read(image: &Image<'_>, index: usize) -> Result<Self, ElfError> {
         let section = &image.sections[index];
         let data = section.data().unwrap_or_default();
-        let insns = decode(data, image.endian)
-            .map_err(|_| ElfError::section(section.name, data.len() as u64, "not a whole number of slots"))?;
+        let insns = decode(data, image.endian).map_err(|_| {
+            ElfError::section(&section.name, data.len() as u64, "not a whole number of slots")
+        })?;
         // Byte offsets have to fit `.BTF.ext`'s 32 bits.
         if u32::try_from(data.len()).is_err() {
-            return Err(ElfError::section(section.name, 0, "longer than 4 GiB"));
+            return Err(ElfError::section(&section.name, 0, "longer than 4 GiB"));
         }
         let pinned = BitVec::repeat(false, insns.len());
         let program = Program { insns, pinned, ..Program::default() };
-        let name = String::from_utf8_lossy(section.name).into_owned();
+        let name = String::from_utf8_lossy(&section.name).into_owned();
         Ok(Self { section: index, name, ..Self::of_program(program, image.endian) })
     }
 
@@ -340,9 +341,9 @@ impl Function {
     pub(crate) fn read(image: &Image<'_>, index: usize) -> Result<Self, ElfError> {
         let symbol = &image.symbols[index];
         let slots = |bytes: u64| u32::try_from(bytes / 8).ok().filter(|_| bytes.is_multiple_of(8));
-        let fail = |reason| ElfError::symbol(symbol.name, index, reason);
+        let fail = |reason| ElfError::symbol(&symbol.name, index, reason);
         Ok(Self {
-            name: String::from_utf8_lossy(symbol.name).into_owned(),
+            name: String::from_utf8_lossy(&symbol.name).into_owned(),
             start: slots(symbol.value).ok_or(fail("a function that starts inside a slot"))?,
             len: slots(symbol.size).ok_or(fail("a function that ends inside a slot"))?,
             binding: match symbol.bind() {

@@ -124,7 +124,7 @@ impl Object<'_> {
     fn drop_section(&mut self, index: usize) {
         let section = &mut self.image.sections[index];
         if !core::mem::replace(&mut section.dropped, true) {
-            let section = String::from_utf8_lossy(section.name).into_owned();
+            let section = String::from_utf8_lossy(&section.name).into_owned();
             self.notes.push(Note::Dropped { section });
         }
     }

@@ -40,7 +40,7 @@ pub(crate) struct Image<'d> {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Section<'d> {
-    pub(crate) name: &'d [u8],
+    pub(crate) name: Cow<'d, [u8]>,
     pub(crate) kind: u32,
     pub(crate) flags: u64,
     pub(crate) link: usize,
@@ -85,7 +85,7 @@ impl Reloc {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Symbol<'d> {
-    pub(crate) name: &'d [u8],
+    pub(crate) name: Cow<'d, [u8]>,
     /// The section it is defined in, if it is in one.
     pub(crate) section: Option<usize>,
     pub(crate) shndx: u16,
@@ -169,7 +169,7 @@ impl<'d> Image<'d> {
                 return Err(fail("a second symbol table"));
             }
             image.sections.push(Section {
-                name,
+                name: name.into(),
                 kind: raw.kind,
                 flags: raw.flags,
                 link: raw.link as usize,
@@ -198,7 +198,7 @@ impl<'d> Image<'d> {
     /// Makes sure that every index leads somewhere.
     fn check_links(&self) -> Result<(), ElfError> {
         for section in &self.sections {
-            let fail = |offset, reason| ElfError::section(section.name, offset, reason);
+            let fail = |offset, reason| ElfError::section(&section.name, offset, reason);
             if section.link >= self.sections.len() {
                 return Err(fail(0, "links to a section that does not exist"));
             }
@@ -399,7 +399,7 @@ fn read_symbols<'d>(
         };
         let name = raw.u32(0).and_then(|at| budget.name(strings, at));
         symbols.push(Symbol {
-            name: name.ok_or_else(|| fail("its name is not in the string table"))?,
+            name: name.ok_or_else(|| fail("its name is not in the string table"))?.into(),
             section,
             shndx,
             info: raw.data[4],

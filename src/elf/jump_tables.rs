@@ -42,7 +42,7 @@ impl Object<'_> {
     ///
     /// If it cannot be said of which code section the entries are.
     pub(crate) fn jump_tables(&self) -> Result<Vec<JumpTable>, ElfError> {
-        let Some(section) = self.image.sections.iter().position(|section| section.name == SECTION) else {
+        let Some(section) = self.image.sections.iter().position(|section| *section.name == *SECTION) else {
             return Ok(Vec::new());
         };
         let fail = |offset, reason| ElfError::section(SECTION, offset, reason);

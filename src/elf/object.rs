@@ -115,7 +115,7 @@ impl<'d> Object<'d> {
         for (index, of, relocs) in image.relocs() {
             if core::mem::replace(&mut relocated[of], true) {
                 let reason = "a second section of relocations for one section";
-                return Err(ElfError::section(image.sections[index].name, 0, reason));
+                return Err(ElfError::section(&image.sections[index].name, 0, reason));
             }
             if let Some(code_index) = code_of[of] {
                 code[code_index].take_relocations(relocs)?;
@@ -155,7 +155,7 @@ impl<'d> Object<'d> {
     }
 
     fn read_btf(&mut self) -> Result<(), ElfError> {
-        let find = |name: &[u8]| self.image.sections.iter().position(|section| section.name == name);
+        let find = |name: &[u8]| self.image.sections.iter().position(|section| *section.name == *name);
         let borrowed = |index: usize| match &self.image.sections[index].content {
             Content::Data(Cow::Borrowed(data)) => Some(*data),
             _ => None,
@@ -203,11 +203,11 @@ impl<'d> Object<'d> {
 
     /// The name of a symbol; empty if it has none, or there is no such symbol. O(length).
     #[must_use]
-    pub fn symbol_name(&self, symbol: usize) -> Cow<'d, str> {
+    pub fn symbol_name(&self, symbol: usize) -> Cow<'_, str> {
         self.image
             .symbols
             .get(symbol)
-            .map_or(Cow::Borrowed(""), |symbol| String::from_utf8_lossy(symbol.name))
+            .map_or(Cow::Borrowed(""), |symbol| String::from_utf8_lossy(&symbol.name))
     }
 
     /// What an instruction of code section `code` with a relocation refers to. O(1).
@@ -226,7 +226,7 @@ impl<'d> Object<'d> {
                 let slot = u32::try_from(offset / 8).ok().filter(|&slot| slot < self.code[code].len());
                 return slot.map(|slot| Referent::Code { code, slot });
             }
-            let section = String::from_utf8_lossy(self.image.sections[section].name);
+            let section = String::from_utf8_lossy(&self.image.sections[section].name);
             Some(Referent::Data { section, offset })
         };
         found().unwrap_or(Referent::Extern)

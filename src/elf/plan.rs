@@ -110,7 +110,7 @@ impl Plan {
             if is_debug(section) || of_debug {
                 if object.keep_debug {
                     let reason = "the edit would make it wrong, and it is to be kept";
-                    return Err(ElfError::section(section.name, 0, reason));
+                    return Err(ElfError::section(&section.name, 0, reason));
                 }
                 self.dropped.push(index);
             }
@@ -130,7 +130,7 @@ impl Plan {
             let ends = slot(symbol.value).zip(symbol.value.checked_add(symbol.size).and_then(slot));
             let Some((start, end)) = ends.filter(|&(_, end)| end <= moved.map.old_len()) else {
                 let reason = "it does not name whole slots of its section";
-                return Err(ElfError::symbol(symbol.name, index, reason));
+                return Err(ElfError::symbol(&symbol.name, index, reason));
             };
             let change = if moved.is_gone_at(start) {
                 None
@@ -178,13 +178,13 @@ impl Plan {
                 let Some(section) = symbol.section else { continue };
                 if goes[section] {
                     let reason = "a relocation against a section that the edit makes stale";
-                    return Err(ElfError::section(image.sections[index].name, reloc.offset, reason));
+                    return Err(ElfError::section(&image.sections[index].name, reloc.offset, reason));
                 }
                 let Some(moved) = object.code_of[section].and_then(|code| edited[code].as_ref()) else {
                     continue;
                 };
                 let gone =
-                    ElfError::symbol(symbol.name, reloc.symbol, "deleted, but something still refers to it");
+                    ElfError::symbol(&symbol.name, reloc.symbol, "deleted, but something still refers to it");
                 let shift = Shift { moved, old: symbol.value, new: values[reloc.symbol].ok_or(gone)? };
                 match holder.zip(new_slot) {
                     Some(((code, _), new)) => self.move_imm(object, code, reloc, new, &shift)?,
@@ -236,7 +236,7 @@ impl Plan {
         shift: &Shift<'_>,
     ) -> Result<(), ElfError> {
         let holder = &object.image.sections[section];
-        let fail = |reason| ElfError::section(holder.name, reloc.offset, reason);
+        let fail = |reason| ElfError::section(&holder.name, reloc.offset, reason);
         let data = Bytes::new(holder.data().ok_or(fail("a relocation of nothing"))?, object.image.endian);
         let offset = usize::try_from(reloc.offset).map_err(|_| fail("beyond the end"))?;
         let cut = || fail("a relocation that goes beyond the end of its section");

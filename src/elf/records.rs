@@ -57,7 +57,7 @@ impl<'d> ExtLinks<'d> {
         }
         let mut by_name: HashMap<&[u8], Vec<usize>> = HashMap::new();
         for (index, found) in code.iter().enumerate() {
-            by_name.entry(image.sections[found.section].name).or_default().push(index);
+            by_name.entry(&image.sections[found.section].name).or_default().push(index);
         }
         for kind in Kind::ALL {
             let record = links.ext.record_len(kind);

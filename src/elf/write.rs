@@ -38,7 +38,7 @@ pub(crate) fn write(image: &Image<'_>) -> Result<Vec<u8>, ElfError> {
         let Some(id) = section_id(index) else { continue };
         let out = builder.sections.get_mut(id);
         out.delete = section.dropped;
-        out.name = ByteString::from(section.name);
+        out.name = ByteString::from(&*section.name);
         out.sh_type = elf::SectionType(section.kind);
         out.sh_flags = elf::SectionFlags(section.flags);
         out.sh_link_section = section_id(section.link);
@@ -66,7 +66,7 @@ pub(crate) fn write(image: &Image<'_>) -> Result<Vec<u8>, ElfError> {
         let Some(id) = symbol_id(index) else { continue };
         let out = builder.symbols.get_mut(id);
         out.delete = symbol.dropped;
-        out.name = ByteString::from(symbol.name);
+        out.name = ByteString::from(&*symbol.name);
         out.section = symbol.section.and_then(section_id);
         out.st_shndx = elf::SymbolSection(symbol.shndx);
         out.st_info = elf::SymbolInfo(symbol.info);
