@@ -396,7 +396,7 @@ fn elf_edit((mut object, mut linears): (Object<'static>, Vec<Linear<Insn>>)) -> 
         map: &linear.map,
     });
     let edits = edits.collect();
-    object.edit(edits).expect("a valid edit");
+    object.replace_codes(edits).expect("a valid edit");
     object
 }
 

@@ -132,7 +132,7 @@ fn patch(file: &[u8], pass: &str) -> Result<Parts, Box<dyn Error>> {
         map: &linear.map,
     });
     let edits = edits.collect();
-    object.edit(edits)?;
+    object.replace_codes(edits)?;
     core::hint::black_box(object.write()?);
     parts.elf += since();
     Ok(parts)

@@ -2,8 +2,8 @@
 
 use super::Insn;
 use super::opcode::{
-    ALU, ALU64, CALL_CODE, CALL_HELPER, CALL_LOCAL, EXIT_CODE, GOTO, GOTOL, JMP, JMP32, K, LD_IMM64,
-    LD_NUMBER, LDX, MAY_GOTO, MEM, MOV, ST, STX, X,
+    ALU, ALU64, CALL_CODE, CALL_HELPER, CALL_KFUNC, CALL_LOCAL, EXIT_CODE, GOTO, GOTOL, JMP, JMP32, K,
+    LD_IMM64, LD_NUMBER, LDX, MAY_GOTO, MEM, MOV, ST, STX, X,
 };
 
 /// Arithmetic. `op` is one of [`ADD`](super::opcode::ADD) to [`ARSH`](super::opcode::ARSH).
@@ -129,6 +129,13 @@ impl Insn {
     #[must_use]
     pub const fn call_local(imm: i32) -> Self {
         Self::new(CALL_CODE, 0, CALL_LOCAL, 0, imm)
+    }
+
+    /// A call of a kernel function, by its id in the BTF of the kernel. In an object, the loader fills that in.
+    #[inline]
+    #[must_use]
+    pub const fn call_kfunc(id: i32) -> Self {
+        Self::new(CALL_CODE, 0, CALL_KFUNC, 0, id)
     }
 
     /// `exit`.

@@ -57,6 +57,18 @@ pub struct Editor<'a, T = ()> {
     pub(super) list: List<'a, Bpf, Aux<T>>,
     pub(super) lines: Vec<(Handle, LineInfo)>,
     pub(super) added: Vec<Added>,
+    /// What the program is.
+    pub(super) whole: bool,
+}
+
+/// What an [`Editor`] has made of a program.
+pub(crate) struct Edited<T> {
+    pub(crate) program: Program<T>,
+    pub(crate) map: Map,
+    /// How many branches took a longer form.
+    pub(crate) lengthened: u32,
+    /// Where each subprogram that was added starts; `None` if all of it was deleted since.
+    pub(crate) added: Vec<Option<u32>>,
 }
 
 /// A subprogram that was added.
@@ -69,8 +81,34 @@ pub(super) struct Added {
 impl<'a, T: Copy + Default> Editor<'a, T> {
     pub(super) fn new(program: &'a Program<T>, arena: &'a Arena) -> Result<Self, EditError> {
         tables::check(program)?;
+        Self::unchecked(program, arena, true)
+    }
+
+    /// Begins to edit all the code of one section of an object. Any of its subprograms may be entered from
+    /// elsewhere, and may go, the first one included; not all of them need have function information; and a
+    /// jump that has always led into another subprogram is nobody's edit.
+    #[cfg(feature = "elf")]
+    pub(crate) fn of_section(program: &'a Program<T>, arena: &'a Arena) -> Result<Self, EditError> {
+        tables::check_section(program)?;
+        Self::unchecked(program, arena, false)
+    }
+
+    fn unchecked(program: &'a Program<T>, arena: &'a Arena, whole: bool) -> Result<Self, EditError> {
         let list = List::with_aux(arena, &program.insns, &program.aux)?;
-        Ok(Self { program, list, lines: Vec::new(), added: Vec::new() })
+        Ok(Self { program, list, lines: Vec::new(), added: Vec::new(), whole })
+    }
+
+    /// All that comes of the edits; jumps that do not reach take what `cpu` has for them.
+    #[cfg(feature = "elf")]
+    pub(crate) fn finish(&mut self, cpu: Cpu) -> Result<Edited<T>, EditError> {
+        let mut linear = Linear::default();
+        let lengthened = self.list.linearize_relaxed(&cpu, &mut linear)?.lengthened;
+        let (program, map) = tables::adjust(self, linear)?;
+        let start = |added: &Added| {
+            map.new_of_handle(added.first).filter(|start| program.subprogs.binary_search(start).is_ok())
+        };
+        let added = self.added.iter().map(start).collect();
+        Ok(Edited { program, map, lengthened, added })
     }
 
     /// The program as it was.

@@ -22,6 +22,8 @@ mod tables;
 pub use bytes::{DecodeError, Endian, decode, encode};
 pub use cfg::{Block, Cfg, CfgError};
 pub use check::{InsnError, InsnReason, check_insn};
+#[cfg(feature = "elf")]
+pub(crate) use editor::Edited;
 pub use editor::{EditError, Editor, Table};
 pub use effects::{Effects, RegSet};
 pub use facts::Aux;

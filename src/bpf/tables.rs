@@ -10,7 +10,34 @@ use crate::core::{At, Deleted, Handle, Isa, Linear, Map, Origin, TableError};
 
 /// Checks the tables of a program that is going to be edited.
 pub(super) fn check<T>(program: &Program<T>) -> Result<(), EditError> {
-    let Program { subprogs, line_info, func_info, pokes, insn_array, .. } = program;
+    check_positions(program)?;
+    let Program { subprogs, func_info, .. } = program;
+    for (record, &FuncInfo { insn_off, .. }) in func_info.iter().enumerate() {
+        let start = subprogs.get(record).copied();
+        if start != Some(insn_off) {
+            return Err(EditError::FuncInfo { record, insn_off, start });
+        }
+    }
+    Ok(())
+}
+
+/// As [`check`], for a section of an object: some of its functions may have no function information, and one may
+/// have several records.
+#[cfg(feature = "elf")]
+pub(super) fn check_section<T>(program: &Program<T>) -> Result<(), EditError> {
+    check_positions(program)?;
+    let mut last = 0;
+    for (record, &FuncInfo { insn_off, .. }) in program.func_info.iter().enumerate() {
+        if insn_off < last || program.subprogs.binary_search(&insn_off).is_err() {
+            return Err(EditError::FuncInfo { record, insn_off, start: None });
+        }
+        last = insn_off;
+    }
+    Ok(())
+}
+
+fn check_positions<T>(program: &Program<T>) -> Result<(), EditError> {
+    let Program { subprogs, line_info, pokes, insn_array, .. } = program;
     let slots = program.insns.len();
     ascending(slots, subprogs.iter().copied()).map_err(of(Table::Subprogs))?;
     ascending(slots, line_info.iter().map(|record| record.insn_off)).map_err(of(Table::LineInfo))?;
@@ -18,12 +45,6 @@ pub(super) fn check<T>(program: &Program<T>) -> Result<(), EditError> {
     inside(slots, insn_array).map_err(of(Table::InsnArray))?;
     if let Some(&start) = subprogs.first().filter(|&&start| start != 0) {
         return Err(EditError::NoEntry { start });
-    }
-    for (record, &FuncInfo { insn_off, .. }) in func_info.iter().enumerate() {
-        let start = subprogs.get(record).copied();
-        if start != Some(insn_off) {
-            return Err(EditError::FuncInfo { record, insn_off, start });
-        }
     }
     Ok(())
 }
@@ -68,7 +89,7 @@ pub(super) fn adjust<T: Copy + Default>(
     let Linear { units: insns, aux, map, .. } = linear;
     let program = editor.program;
     let (subprogs, func_info) = adjust_subprogs(editor, &map)?;
-    check_jumps(&insns, &subprogs, &map)?;
+    check_jumps(editor, &insns, &subprogs, &map)?;
     let mut line_info = program.line_info.clone();
     map.adjust_points(&mut line_info, At::Start, Deleted::Slide, |record| &mut record.insn_off)
         .map_err(of(Table::LineInfo))?;
@@ -112,17 +133,25 @@ fn adjust_subprogs<T: Copy + Default>(
         removed.push(subprogs.len() - 1);
     }
     removed.sort_unstable();
-    if removed.first() == Some(&0) {
+    if editor.whole && removed.first() == Some(&0) {
         return Err(EditError::EntryDeleted);
     }
     check_references(editor, map, &removed)?;
     let kept = (0..subprogs.len()).filter(|number| removed.binary_search(number).is_err());
-    let kept = kept.map(|number| func_info.get(number).map(|record| record.type_id));
-    let types = kept.chain(added.iter().rev().map(|&(_, type_id)| type_id));
-    starts.extend(added.iter().rev().map(|&(start, _)| start));
-    let func_info = starts.iter().zip(types.map_while(|type_id| type_id));
-    let func_info = func_info.map(|(&insn_off, type_id)| FuncInfo { insn_off, type_id }).collect();
-    Ok((starts, func_info))
+    let mut types = Vec::with_capacity(func_info.len() + added.len());
+    for (number, &start) in kept.zip(&starts) {
+        let first = func_info.partition_point(|record| record.insn_off < subprogs[number]);
+        let of_it = func_info[first..].iter().take_while(|record| record.insn_off == subprogs[number]);
+        types.extend(of_it.map(|record| FuncInfo { insn_off: start, ..*record }));
+    }
+    // The records of a whole program are those of its first subprograms, so none follows one that is missing.
+    let mut complete = !editor.whole || func_info.len() == subprogs.len();
+    for &(start, type_id) in added.iter().rev() {
+        complete &= !editor.whole || type_id.is_some();
+        types.extend(type_id.filter(|_| complete).map(|type_id| FuncInfo { insn_off: start, type_id }));
+        starts.push(start);
+    }
+    Ok((starts, types))
 }
 
 /// Checks that no call or callback refers to a removed subprogram.
@@ -151,8 +180,13 @@ fn check_references<T: Copy + Default>(
     Ok(())
 }
 
-/// Checks that every jump stays in its subprogram.
-fn check_jumps(insns: &[Insn], subprogs: &[u32], map: &Map) -> Result<(), EditError> {
+/// Checks that every jump stays in its subprogram. In a section of an object, a jump that always left it may go on.
+fn check_jumps<T: Copy + Default>(
+    editor: &Editor<'_, T>,
+    insns: &[Insn],
+    subprogs: &[u32],
+    map: &Map,
+) -> Result<(), EditError> {
     let mut later = subprogs.iter().copied().peekable();
     let (mut start, mut end) = (0, map.new_len());
     for (from, insn) in (0_u32..).zip(insns) {
@@ -163,12 +197,23 @@ fn check_jumps(insns: &[Insn], subprogs: &[u32], map: &Map) -> Result<(), EditEr
         if insn.is_jump() {
             let insn = core::slice::from_ref(insn);
             let to = i64::from(from) + Bpf::base(insn, 0) + Bpf::read(insn, 0);
-            if to < i64::from(start) || to >= i64::from(end) {
+            let leaves = to < i64::from(start) || to >= i64::from(end);
+            if leaves && (editor.whole || !always_left(editor.program, map.origin(from))) {
                 return Err(EditError::LeavesSubprog { origin: map.origin(from).position(), from, to });
             }
         }
     }
     Ok(())
+}
+
+/// Whether this was a jump into another subprogram before the edits.
+fn always_left<T>(program: &Program<T>, origin: Origin) -> bool {
+    let Origin::Original(at) = origin else { return false };
+    let insn = &program.insns[at as usize..][..1];
+    let number = |at: u32| program.subprogs.partition_point(|&start| start <= at);
+    insn[0].is_jump()
+        && u32::try_from(i64::from(at) + Bpf::base(insn, 0) + Bpf::read(insn, 0))
+            .map_or(true, |to| number(to) != number(at) || to as usize >= program.insns.len())
 }
 
 /// Puts the lines that were set into the adjusted table.

@@ -120,6 +120,16 @@ impl Map {
         self.labels.get(handle.at()).copied().filter(|&new| new != NOWHERE)
     }
 
+    /// The new position of the instruction at `handle` itself; `None` if it was deleted.
+    #[must_use]
+    pub fn position_of_handle(&self, handle: Handle) -> Option<u32> {
+        if handle.index() < self.old_len {
+            self.position_of(handle.index())
+        } else {
+            self.new_of_handle(handle)
+        }
+    }
+
     /// Where all that stands at `handle` begins.
     #[cold]
     pub(super) fn start_of_handle(&self, handle: Handle) -> Option<u32> {

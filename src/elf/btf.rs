@@ -4,11 +4,12 @@
 //! positions of instructions, so this only reads, and only what it takes to give a type its name, and a member
 //! its place.
 
+use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write as _;
 
-use super::bytes::Bytes;
+use super::bytes::{Bytes, from_u32};
 use super::code::CoreRelo;
 use super::error::ElfError;
 use crate::bpf::Endian;
@@ -19,6 +20,7 @@ pub(crate) const MAGIC: u16 = 0xeb9f;
 pub(crate) const VERSION: u8 = 1;
 
 const SECTION: &[u8] = b".BTF";
+pub(crate) const HEADER: u32 = 24;
 const TYPE: usize = 12;
 const MEMBER: usize = 12;
 
@@ -31,6 +33,7 @@ const ENUM: u8 = 6;
 const TYPEDEF: u8 = 8;
 const RESTRICT: u8 = 11;
 const FUNC: u8 = 12;
+const DATASEC: u8 = 15;
 const TYPE_TAG: u8 = 18;
 const ENUM64: u8 = 19;
 
@@ -52,9 +55,12 @@ const MAX_MODIFIERS: usize = 64;
 /// A `.BTF` section: strings by offset, types by id.
 #[derive(Clone, Debug)]
 pub struct Btf<'d> {
-    /// The types, as they stand in the file.
-    types: Bytes<'d>,
-    strings: Bytes<'d>,
+    endian: Endian,
+    /// The types, as they stand in the file, or as an edit wrote them.
+    types: Cow<'d, [u8]>,
+    strings: Cow<'d, [u8]>,
+    /// Where the types are in the section, in bytes.
+    types_at: u64,
     /// Where each type starts in `types`; the first is that of type 1.
     starts: Vec<u32>,
 }
@@ -95,6 +101,17 @@ impl<'d> Btf<'d> {
     /// [`ElfError::Section`] if the header or a type goes beyond the end, or the magic number or
     /// the version is another.
     pub fn parse(data: &'d [u8], endian: Endian) -> Result<Self, ElfError> {
+        Self::read(data, endian)
+    }
+
+    /// Reads the bytes of a section that an edit wrote.
+    pub(crate) fn parse_owned(data: &[u8], endian: Endian) -> Result<Self, ElfError> {
+        let Btf { endian, types, strings, types_at, starts } = Btf::read(data, endian)?;
+        let (types, strings) = (types.into_owned().into(), strings.into_owned().into());
+        Ok(Self { endian, types, strings, types_at, starts })
+    }
+
+    fn read(data: &'d [u8], endian: Endian) -> Result<Self, ElfError> {
         let file = Bytes::new(data, endian);
         let fail = |at: usize, reason| ElfError::section(SECTION, at as u64, reason);
         let field = |at| file.u32(at).map(u64::from).ok_or(fail(at, "header cut short"));
@@ -104,15 +121,21 @@ impl<'d> Btf<'d> {
         }
         let part = |at| {
             let part = file.slice(header + field(at)?, field(at + 4)?);
-            part.map(|data| Bytes::new(data, endian)).ok_or(fail(at, "beyond the end of the section"))
+            part.map(Cow::Borrowed).ok_or(fail(at, "beyond the end of the section"))
         };
-        let mut btf = Self { types: part(8)?, strings: part(16)?, starts: Vec::new() };
+        let mut btf = Self {
+            endian,
+            types: part(8)?,
+            strings: part(16)?,
+            types_at: header + field(8)?,
+            starts: Vec::new(),
+        };
         let mut at = 0;
-        while at < btf.types.data.len() {
+        while at < btf.types.len() {
             let short = || fail(at, "type cut short (offset from the first type)");
             let Some(len) = btf.at(at).ok_or_else(short)?.body_len() else { break };
             let end = at + TYPE + len;
-            if end > btf.types.data.len() {
+            if end > btf.types.len() {
                 return Err(short());
             }
             btf.starts.push(u32::try_from(at).map_err(|_| short())?);
@@ -124,13 +147,13 @@ impl<'d> Btf<'d> {
     /// The byte order.
     #[must_use]
     pub fn endian(&self) -> Endian {
-        self.types.endian
+        self.endian
     }
 
     /// The string at `offset`, if there is one and it is UTF-8. O(its length).
     #[must_use]
-    pub fn string(&self, offset: u32) -> Option<&'d str> {
-        core::str::from_utf8(self.strings.string(offset as usize)?).ok()
+    pub fn string(&self, offset: u32) -> Option<&str> {
+        core::str::from_utf8(Bytes::new(&self.strings, self.endian).string(offset as usize)?).ok()
     }
 
     /// The id of the last type; the first is 1, and 0 is `void`. O(1).
@@ -141,13 +164,13 @@ impl<'d> Btf<'d> {
 
     /// The name of type `id`, if it has one. O(its length).
     #[must_use]
-    pub fn name(&self, id: u32) -> Option<&'d str> {
+    pub fn name(&self, id: u32) -> Option<&str> {
         self.string(self.get(id)?.name).filter(|name| !name.is_empty())
     }
 
     /// The name of type `id`, if that is a function. O(its length).
     #[must_use]
-    pub fn function(&self, id: u32) -> Option<&'d str> {
+    pub fn function(&self, id: u32) -> Option<&str> {
         self.get(id).filter(|found| found.kind == FUNC).and_then(|_| self.name(id))
     }
 
@@ -171,9 +194,9 @@ impl<'d> Btf<'d> {
         for index in 0..of.vlen {
             *left = left.checked_sub(1)?;
             let at = of.entry(index, MEMBER)?;
-            let (type_id, offset) = (self.types.u32(at + 4)?, self.types.u32(at + 8)?);
+            let (type_id, offset) = (self.word(at + 4)?, self.word(at + 8)?);
             let (offset, bits) = if of.has_bits { (offset & 0xff_ffff, offset >> 24) } else { (offset, 0) };
-            let this = self.string(self.types.u32(at)?)?;
+            let this = self.string(self.word(at)?)?;
             if this == name {
                 return Some(Member {
                     offset,
@@ -195,7 +218,7 @@ impl<'d> Btf<'d> {
     #[must_use]
     pub fn elements(&self, id: u32) -> Option<u32> {
         let array = self.skip_modifiers(id).filter(|found| found.kind == ARRAY)?;
-        self.types.u32(array.body + 8)
+        self.word(array.body + 8)
     }
 
     /// Whether type `id` is a pointer. O(1).
@@ -220,7 +243,7 @@ impl<'d> Btf<'d> {
             ENUM_EXISTS | ENUM_VALUE => {
                 let values = at.filter(|found| matches!(found.kind, ENUM | ENUM64))?;
                 let len = if values.kind == ENUM64 { 12 } else { 8 };
-                let name = self.types.u32(values.entry(first, len)?)?;
+                let name = self.word(values.entry(first, len)?)?;
                 write!(path, ".{}", self.string(name)?).ok()?;
                 return Some(path);
             }
@@ -232,15 +255,15 @@ impl<'d> Btf<'d> {
             let next = match of.kind {
                 STRUCT | UNION => {
                     let member = of.entry(index, MEMBER)?;
-                    let name = self.string(self.types.u32(member)?)?;
+                    let name = self.string(self.word(member)?)?;
                     if !name.is_empty() {
                         write!(path, ".{name}").ok()?;
                     }
-                    self.types.u32(member + 4)?
+                    self.word(member + 4)?
                 }
                 ARRAY => {
                     write!(path, "[{index}]").ok()?;
-                    self.types.u32(of.body)?
+                    self.word(of.body)?
                 }
                 _ => return None,
             };
@@ -249,19 +272,52 @@ impl<'d> Btf<'d> {
         Some(path)
     }
 
+    /// Where the types are in the section, in bytes.
+    pub(crate) fn types_at(&self) -> u64 {
+        self.types_at
+    }
+
+    /// All strings, the empty one first.
+    pub(crate) fn strings(&self) -> &[u8] {
+        &self.strings
+    }
+
+    /// Whether the last type that was read is the last one there is.
+    pub(crate) fn is_whole(&self) -> bool {
+        let ends = self.get(self.last_type()).and_then(|last| Some(last.body + last.body_len()?));
+        ends.unwrap_or_default() == self.types.len()
+    }
+
+    /// The bytes of a type, its members included; empty if there is no such type.
+    pub(crate) fn type_bytes(&self, id: u32) -> &[u8] {
+        let found =
+            self.get(id).and_then(|found| self.types.get(found.body - TYPE..found.body + found.body_len()?));
+        found.unwrap_or_default()
+    }
+
+    /// The size that a type gives, if it is a section of data.
+    pub(crate) fn section_size(&self, id: u32) -> Option<u32> {
+        self.get(id).filter(|found| found.kind == DATASEC).map(|found| found.size_or_id)
+    }
+
+    /// The number at a byte of the types.
+    fn word(&self, at: usize) -> Option<u32> {
+        Bytes::new(&self.types, self.endian).u32(at)
+    }
+
     fn get(&self, id: u32) -> Option<Type> {
         let start = *self.starts.get(id.checked_sub(1)? as usize)?;
         self.at(start as usize)
     }
 
     fn at(&self, at: usize) -> Option<Type> {
-        let info = self.types.u32(at + 4)?;
+        let info = self.word(at + 4)?;
         Some(Type {
-            name: self.types.u32(at)?,
+            name: self.word(at)?,
             kind: u8::try_from(info >> 24 & 0x1f).ok()?,
             has_bits: info >> 31 != 0,
             vlen: usize::try_from(info & 0xffff).ok()?,
-            size_or_id: self.types.u32(at + 8)?,
+            size_or_id: self.word(at + 8)?,
             body: at + TYPE,
         })
     }
@@ -276,6 +332,19 @@ impl<'d> Btf<'d> {
         }
         None
     }
+}
+
+/// The header of a `.BTF` section with so many bytes of types and, after them, of strings.
+pub(crate) fn header(endian: Endian, types: u32, strings: u32) -> Vec<u8> {
+    let magic = match endian {
+        Endian::Little => MAGIC.to_le_bytes(),
+        Endian::Big => MAGIC.to_be_bytes(),
+    };
+    let mut header = Vec::from([magic[0], magic[1], VERSION, 0]);
+    for word in [HEADER, 0, types, types, strings] {
+        header.extend_from_slice(&from_u32(word, endian));
+    }
+    header
 }
 
 impl Type {
@@ -293,7 +362,7 @@ impl Type {
             // pointer, forward, modifiers, function, float
             POINTER | 7..=FUNC | 16 | TYPE_TAG => 0,
             // struct, union, data section, enum64
-            STRUCT | UNION | 15 | ENUM64 => self.vlen * 12,
+            STRUCT | UNION | DATASEC | ENUM64 => self.vlen * 12,
             // enum, function prototype
             ENUM | 13 => self.vlen * 8,
             _ => return None,

@@ -9,10 +9,16 @@ use alloc::vec::Vec;
 
 use super::btf::{MAGIC, VERSION};
 use super::bytes::{Bytes, from_u32};
+use super::code::CoreRelo;
 use super::error::ElfError;
-use crate::bpf::Endian;
+use crate::bpf::{Endian, FuncInfo, LineInfo};
 
 const SECTION: &[u8] = b".BTF.ext";
+
+/// The header of a section without records: magic number, version, flags, the length of the header, and for each table where
+/// it is and how long.
+const EMPTY_LITTLE: &[u8] = b"\x9f\xeb\x01\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+const EMPTY_BIG: &[u8] = b"\xeb\x9f\x01\0\0\0\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// A table's place in [`BtfExt::tables`], and in the header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,13 +84,68 @@ impl Records {
     }
 
     /// The records, to read fields from.
-    pub(crate) fn iter(&self, endian: Endian) -> impl ExactSizeIterator<Item = Bytes<'_>> {
+    pub(crate) fn iter(
+        &self,
+        endian: Endian,
+    ) -> impl ExactSizeIterator<Item = Bytes<'_>> + DoubleEndedIterator {
         self.bytes.chunks_exact(self.size.max(1)).map(move |data| Bytes::new(data, endian))
     }
 
     /// Where the records stand, in slots.
     pub(crate) fn slots(&self, endian: Endian) -> impl ExactSizeIterator<Item = u32> {
         self.iter(endian).map(|record| record.u32(0).unwrap_or_default() / 8)
+    }
+
+    /// The length of a record in bytes, 0 if that is not known yet.
+    pub(crate) fn record_len(&self) -> usize {
+        self.size
+    }
+
+    /// Function records, as long as those of `like` are.
+    pub(crate) fn of_functions(records: &[FuncInfo], like: &Self, endian: Endian) -> Self {
+        Self::of_words(Kind::Func, like, records.iter().map(|it| [it.insn_off * 8, it.type_id]), endian)
+    }
+
+    /// Line records, as long as those of `like` are.
+    pub(crate) fn of_lines(records: &[LineInfo], like: &Self, endian: Endian) -> Self {
+        let words = records.iter().map(|it| [it.insn_off * 8, it.file_name_off, it.line_off, it.line_col]);
+        Self::of_words(Kind::Line, like, words, endian)
+    }
+
+    fn of_words<const N: usize>(
+        kind: Kind,
+        like: &Self,
+        records: impl Iterator<Item = [u32; N]>,
+        endian: Endian,
+    ) -> Self {
+        let mut made = Self { size: like.size.max(kind.record()), bytes: Vec::new() };
+        for words in records {
+            made.push(&words, endian);
+        }
+        made
+    }
+
+    fn push(&mut self, words: &[u32], endian: Endian) {
+        let end = self.bytes.len() + self.size;
+        for word in words {
+            self.bytes.extend_from_slice(&from_u32(*word, endian));
+        }
+        self.bytes.resize(end, 0);
+    }
+
+    /// Adds a CO-RE record.
+    pub(crate) fn push_core(&mut self, record: &CoreRelo, endian: Endian) {
+        self.size = self.size.max(Kind::Core.record());
+        self.push(&[record.slot * 8, record.type_id, record.access, record.kind], endian);
+    }
+
+    /// Puts records in the order of their positions.
+    pub(crate) fn sort(&mut self, endian: Endian) {
+        let mut order: Vec<(usize, u32)> = self.slots(endian).enumerate().collect();
+        if !order.is_sorted_by_key(|&(_, slot)| slot) {
+            order.sort_by_key(|&(_, slot)| slot);
+            *self = self.repositioned(&order, endian);
+        }
     }
 
     /// The records `kept` names by index, each at its new slot. O(what is kept).
@@ -99,6 +160,23 @@ impl Records {
 }
 
 impl<'d> BtfExt<'d> {
+    /// A section without records.
+    pub(crate) fn empty(endian: Endian) -> Self {
+        let header = match endian {
+            Endian::Little => EMPTY_LITTLE,
+            Endian::Big => EMPTY_BIG,
+        };
+        Self { endian, header, tables: Default::default(), order: Kind::ALL }
+    }
+
+    /// Adds a group without records to a table. Its number.
+    pub(crate) fn add_group(&mut self, kind: Kind, section: u32, record: usize) -> usize {
+        let table = &mut self.tables[kind as usize];
+        table.record = table.record.max(record);
+        table.groups.push(Group { section, ..Group::default() });
+        table.groups.len() - 1
+    }
+
     /// O(bytes).
     pub(crate) fn parse(data: &'d [u8], endian: Endian) -> Result<Self, ElfError> {
         let file = Bytes::new(data, endian);

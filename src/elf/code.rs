@@ -244,6 +244,12 @@ impl CodeSection {
         Ok(Self { section: index, name, ..Self::of_program(program, image.endian) })
     }
 
+    /// A section that has no code yet.
+    pub(crate) fn empty(image: &Image<'_>, index: usize) -> Self {
+        let name = String::from_utf8_lossy(&image.sections[index].name).into_owned();
+        Self { section: index, name, ..Self::of_program(Program::default(), image.endian) }
+    }
+
     /// A program without a section.
     pub(crate) fn of_program(program: Program, endian: Endian) -> Self {
         Self {

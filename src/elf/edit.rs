@@ -10,6 +10,7 @@ use super::bytes::{from_u32, from_u64};
 use super::code::{CodeSection, Relocation};
 use super::error::ElfError;
 use super::image::{Content, LLVM_ADDRSIG};
+use super::moves::{Given, NewCode};
 use super::object::{Note, Object};
 use super::plan::{Plan, Word};
 use crate::Map;
@@ -27,13 +28,13 @@ pub struct Edit<'a> {
 }
 
 impl Object<'_> {
-    /// Puts new code into one code section. See [`edit`](Object::edit).
+    /// Puts new code into one code section. See [`replace_codes`](Object::replace_codes).
     ///
     /// # Errors
     ///
-    /// As [`edit`](Object::edit).
+    /// As [`replace_codes`](Object::replace_codes).
     pub fn replace_code(&mut self, code: usize, insns: Vec<Insn>, map: &Map) -> Result<(), ElfError> {
-        self.edit(alloc::vec![Edit { code, insns, map }])
+        self.replace_codes(alloc::vec![Edit { code, insns, map }])
     }
 
     /// Puts new code into some of the code sections, and moves along all that refers to it: symbols,
@@ -56,12 +57,23 @@ impl Object<'_> {
     /// [`ElfError::NoSuchCode`]; [`ElfError::Edit`] if the map does not go with the code, or something
     /// would be left that refers to nothing; [`ElfError::Section`] and [`ElfError::Symbol`] for parts of
     /// the object that cannot be moved. The object is then as it was.
-    pub fn edit(&mut self, edits: Vec<Edit<'_>>) -> Result<(), ElfError> {
-        let plan = Plan::new(self, &edits)?;
-        self.apply(plan, edits)
+    pub fn replace_codes(&mut self, edits: Vec<Edit<'_>>) -> Result<(), ElfError> {
+        let new: Vec<_> = edits
+            .iter()
+            .map(|edit| NewCode {
+                code: edit.code,
+                insns: &edit.insns,
+                map: edit.map,
+                given: Given::default(),
+            })
+            .collect();
+        let plan = Plan::new(self, &new)?;
+        self.apply(plan, edits.into_iter().map(|edit| (edit.code, edit.insns)).collect());
+        self.read_functions()
     }
 
-    fn apply(&mut self, plan: Plan, edits: Vec<Edit<'_>>) -> Result<(), ElfError> {
+    /// Puts what was planned into the object, with the new code of the sections in the order of the plan.
+    pub(super) fn apply(&mut self, plan: Plan, code: Vec<(usize, Vec<Insn>)>) {
         self.edited |= plan.moved;
         for new in plan.relocs {
             let code = &mut self.code[new.code];
@@ -69,9 +81,9 @@ impl Object<'_> {
             self.image.sections[new.section].content =
                 Content::Relocs { of: code.section, relocs: new.relocs };
         }
-        for (edit, new) in edits.into_iter().zip(plan.code) {
-            let code = &mut self.code[edit.code];
-            code.program.insns = edit.insns;
+        for ((index, insns), new) in code.into_iter().zip(plan.code) {
+            let code = &mut self.code[index];
+            code.program.insns = insns;
             (code.func, code.line, code.core) = (new.func, new.line, new.core);
             code.pin_all();
         }
@@ -101,7 +113,6 @@ impl Object<'_> {
             }
         }
         self.drop_sections(&plan.dropped);
-        self.read_functions()
     }
 
     /// Drops sections, and what names their symbols by numbers that change with that.
@@ -136,7 +147,7 @@ fn write(data: &mut [u8], at: usize, bytes: &[u8]) {
 
 impl CodeSection {
     /// Pins anew what the loader will rewrite.
-    fn pin_all(&mut self) {
+    pub(super) fn pin_all(&mut self) {
         self.program.pinned.clear();
         self.program.pinned.resize(self.program.insns.len(), false);
         let relocated: Vec<u32> = self.relocations.iter().map(|relocation| relocation.slot).collect();

@@ -3,6 +3,8 @@
 use alloc::string::String;
 use core::fmt;
 
+use crate::bpf::EditError;
+
 /// Why an object could not be read, edited or written.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,6 +50,22 @@ pub enum ElfError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// The edits of a code section do not fit together.
+    Code {
+        /// The name of the code section.
+        section: String,
+        /// What is wrong; positions in it are slots of the section.
+        error: EditError,
+    },
+    /// Something cannot be added to the object.
+    Add {
+        /// Its name.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A change was worked out for an object, and the object was changed since.
+    Stale,
     /// There is no code section with this index.
     NoSuchCode {
         /// The index asked for.
@@ -65,6 +83,10 @@ pub enum ElfError {
 impl ElfError {
     pub(crate) fn section(name: &[u8], offset: u64, reason: &'static str) -> Self {
         Self::Section { section: String::from_utf8_lossy(name).into_owned(), offset, reason }
+    }
+
+    pub(crate) fn add(name: &str, reason: &'static str) -> Self {
+        Self::Add { name: name.into(), reason }
     }
 
     pub(crate) fn symbol(name: &[u8], index: usize, reason: &'static str) -> Self {
@@ -86,6 +108,9 @@ impl fmt::Display for ElfError {
             Self::Edit { section, slot, reason } => {
                 write!(f, "cannot edit section {section:?} at slot {slot}: {reason}")
             }
+            Self::Code { section, error } => write!(f, "cannot edit section {section:?}: {error}"),
+            Self::Add { name, reason } => write!(f, "cannot add {name:?}: {reason}"),
+            Self::Stale => f.write_str("the object was changed after this change of it was worked out"),
             Self::NoSuchCode { index, count } => {
                 write!(f, "no code section {index}: the object has {count}")
             }

@@ -40,6 +40,7 @@ mod tests {
     use super::*;
     use crate::bpf::{Bpf, Endian, Insn, Program};
     use crate::elf::CodeSection;
+    use crate::elf::moves::{Given, NewCode};
     use crate::{Arena, Handle, List};
 
     /// The kernel's `bpf_remove_insns` on line records, a hole at a time: as it is told in words, with the
@@ -92,7 +93,7 @@ mod tests {
             let new = list.linearize().unwrap();
             let program = Program { insns: insns.clone(), subprogs, ..Program::default() };
             let code = CodeSection::of_program(program, Endian::Little);
-            let moved = Move::new(&code, &new.map, &new.units).unwrap();
+            let moved = Move::new(&code, NewCode { code: 0, insns: &new.units, map: &new.map, given: Given::default() }).unwrap();
             prop_assert_eq!(surviving_lines(lines.iter().copied(), &moved), expected);
         }
     }

@@ -1,8 +1,9 @@
 //! ELF objects that clang makes for eBPF: code out, edited code in, everything else moved along.
 //!
 //! [`Object::parse`] reads an object; each of its [code sections](Object::code) has a
-//! [`Program`](crate::bpf::Program) for passes to edit. [`Object::edit`] takes the new code and the
-//! [`Map`](crate::Map) of the edit back, and [`Object::write`] makes a file that a loader takes.
+//! [`Program`](crate::bpf::Program) for passes to edit. [`Object::edit`] begins an edit of
+//! all of it, which can refer to variables, maps and functions, and add some; [`Object::write`] makes a file that a loader
+//! takes. A host that edits lists of its own gives new code back by [`Object::replace_codes`].
 //!
 //! ```no_run
 //! use relinear::bpf::{Bpf, Insn};
@@ -33,6 +34,7 @@ mod check;
 mod code;
 mod ctx;
 mod edit;
+mod editor;
 mod error;
 mod image;
 mod jump_tables;
@@ -57,6 +59,10 @@ pub use code::{
 };
 pub use ctx::NoMember;
 pub use edit::Edit;
+pub use editor::{
+    AddedFunction, Change, CodeEditor, Committed, DATA_SECTION, Data, Extern, ExternKind, FunctionDef,
+    MapDef, ObjectEditor, Reference, SymbolId, Types,
+};
 pub use error::ElfError;
 pub use limits::Limits;
 pub use object::{Note, Object, Referent};

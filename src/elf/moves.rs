@@ -14,12 +14,38 @@ pub(crate) struct Move<'a> {
     pub(crate) code: &'a CodeSection,
     pub(crate) map: &'a Map,
     pub(crate) insns: &'a [Insn],
+    given: Given<'a>,
     starts: Vec<u32>,
+}
+
+/// New code of a section, and what is said of it beside where the old code went.
+#[derive(Clone, Copy)]
+pub(crate) struct NewCode<'a> {
+    /// Which of the code sections of the object.
+    pub(crate) code: usize,
+    pub(crate) insns: &'a [Insn],
+    pub(crate) map: &'a Map,
+    pub(crate) given: Given<'a>,
+}
+
+/// What an edit says of references. Old slots and new ones ascend.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Given<'a> {
+    /// Where functions that were added begin, if any were.
+    pub(crate) tail: Option<u32>,
+    /// Old instructions whose own reference goes, as the edit gave them another one or none.
+    pub(crate) released: &'a [u32],
+    /// Old instructions, and new ones that are copies of them and refer to the same.
+    pub(crate) copies: &'a [(u32, u32)],
+    /// New instructions that were given a reference.
+    #[expect(dead_code, reason = "the check of inserted instructions is to skip these")]
+    pub(crate) referring: &'a [u32],
 }
 
 impl<'a> Move<'a> {
     /// O(subprograms · log starts with code that only calls run).
-    pub(crate) fn new(code: &'a CodeSection, map: &'a Map, insns: &'a [Insn]) -> Result<Self, ElfError> {
+    pub(crate) fn new(code: &'a CodeSection, new: NewCode<'a>) -> Result<Self, ElfError> {
+        let NewCode { insns, map, given, .. } = new;
         if map.old_len() != code.len() {
             return Err(code.fail(map.old_len(), "the map is of a program of another length"));
         }
@@ -31,12 +57,12 @@ impl<'a> Move<'a> {
         }
         let subprogs = code.program.subprogs.iter().filter(|&&start| start < code.len());
         let mut starts: Vec<u32> = subprogs.map(|&start| map.start_of(start)).collect();
-        starts.push(map.new_len());
+        starts.push(given.tail.unwrap_or(map.new_len()));
         let cut = |&start: &u32| start > 0 && insns[start as usize - 1].is_wide();
         if let Some(&start) = starts.iter().find(|start| cut(start)) {
             return Err(code.fail(start, "the new code has an instruction cut short here"));
         }
-        Ok(Self { code, map, insns, starts })
+        Ok(Self { code, map, insns, given, starts })
     }
 
     /// Whether any instruction has another position now. O(slots).
@@ -84,7 +110,7 @@ impl<'a> Move<'a> {
     /// As [`landing`](Move::landing), for a place that is there.
     pub(crate) fn new_of(&self, slot: u32) -> u32 {
         if slot == self.map.old_len() {
-            return self.map.new_len();
+            return self.starts[self.starts.len() - 1];
         }
         match self.code.program.subprogs.binary_search(&slot) {
             Ok(subprogram) => self.starts[subprogram],
@@ -101,16 +127,28 @@ impl<'a> Move<'a> {
         Ok(i64::from(self.landing(slot)?) * 8)
     }
 
-    /// Where the instruction at the old slot itself is now, if it is as it was.
+    /// Where copies of the instruction at the old slot are that refer to what it refers to.
+    pub(crate) fn copies(&self, slot: u32) -> impl Iterator<Item = u32> + use<'a> {
+        let first = self.given.copies.partition_point(|&(old, _)| old < slot);
+        self.given.copies[first..].iter().take_while(move |&&(old, _)| old == slot).map(|&(_, new)| new)
+    }
+
+    /// Where the instruction at the old slot itself is now, if it is as it was and keeps its reference.
     ///
     /// # Errors
     ///
     /// If there is another instruction in its place: what is known of it does not hold then.
     pub(crate) fn unchanged(&self, slot: u32) -> Result<Option<u32>, ElfError> {
         let Some(new) = self.map.position_of(slot) else { return Ok(None) };
+        if self.given.released.binary_search(&slot).is_ok() {
+            return Ok(None);
+        }
         let len = self.code.insn(slot).slots();
         let old = self.code.program.insns.get(slot as usize..slot as usize + len);
         if old.is_none() || old != self.insns.get(new as usize..new as usize + len) {
+            if self.copies(slot).next().is_some() {
+                return Ok(None);
+            }
             return Err(self.code.fail(slot, "an instruction that the loader rewrites was changed"));
         }
         Ok(Some(new))

@@ -35,6 +35,8 @@ pub struct Object<'d> {
     pub(crate) keep_debug: bool,
     /// Whether any position has changed.
     pub(crate) edited: bool,
+    /// Differs between states of the object that are not the same.
+    pub(crate) version: u64,
 }
 
 /// Something left out of the object because an edit had made it wrong.
@@ -130,6 +132,7 @@ impl<'d> Object<'d> {
             notes: Vec::new(),
             keep_debug: false,
             edited: false,
+            version: 0,
         };
         object.read_functions()?;
         object.read_btf()?;

@@ -177,7 +177,7 @@ fn run(object: &mut Object<'_>, pass: &Pass, arena: &mut Arena, track: &mut Trac
         map: &linear.map,
     });
     let edits = edits.collect();
-    object.edit(edits).map_err(|error| Failure::of_object(object, error))?;
+    object.replace_codes(edits).map_err(|error| Failure::of_object(object, error))?;
     for (code, linear) in &done {
         track.follow(*code, &linear.map);
     }

@@ -7,11 +7,10 @@ use object::elf;
 use super::btf_ext::{Kind, Records};
 use super::bytes::Bytes;
 use super::code::{R_BPF_64_32, R_BPF_64_ABS32, R_BPF_64_ABS64, R_BPF_64_NODYLD32, Relocation, is_debug};
-use super::edit::Edit;
 use super::error::ElfError;
 use super::image::{Content, Reloc};
 use super::lines::surviving_lines;
-use super::moves::Move;
+use super::moves::{self, Move};
 use super::object::Object;
 use crate::bpf::opcode::{CALL_LOCAL, LD_FUNC};
 
@@ -20,7 +19,7 @@ pub(crate) struct Plan {
     /// Whether any instruction has moved.
     pub(crate) moved: bool,
     /// What goes with the new code of each edit, in their order.
-    pub(crate) code: Vec<NewCode>,
+    pub(crate) code: Vec<NewRecords>,
     /// For each symbol that changes, by index, its new value and size; `None` if it goes.
     pub(crate) symbols: Vec<(usize, Option<(u64, u64)>)>,
     pub(crate) relocs: Vec<NewRelocs>,
@@ -30,8 +29,8 @@ pub(crate) struct Plan {
     pub(crate) dropped: Vec<usize>,
 }
 
-/// What goes with new code.
-pub(crate) struct NewCode {
+/// The records that go with new code.
+pub(crate) struct NewRecords {
     pub(crate) func: Records,
     pub(crate) line: Records,
     pub(crate) core: Records,
@@ -69,12 +68,12 @@ type Edited<'a> = [Option<Move<'a>>];
 
 impl Plan {
     /// Changes nothing. O(slots of the edited sections + symbols + relocations).
-    pub(crate) fn new(object: &Object<'_>, edits: &[Edit<'_>]) -> Result<Self, ElfError> {
+    pub(crate) fn new(object: &Object<'_>, edits: &[moves::NewCode<'_>]) -> Result<Self, ElfError> {
         let mut edited: Vec<Option<Move<'_>>> = object.code.iter().map(|_| None).collect();
         for edit in edits {
             let count = object.code.len();
             let code = object.code.get(edit.code).ok_or(ElfError::NoSuchCode { index: edit.code, count })?;
-            if edited[edit.code].replace(Move::new(code, edit.map, &edit.insns)?).is_some() {
+            if edited[edit.code].replace(Move::new(code, *edit)?).is_some() {
                 return Err(code.fail(0, "it is edited twice at once"));
             }
         }
@@ -98,7 +97,7 @@ impl Plan {
         plan.move_jump_tables(object, &edited)?;
         for moved in edits.iter().filter_map(|edit| edited[edit.code].as_ref()) {
             check_displacements(moved)?;
-            plan.code.push(NewCode::new(moved)?);
+            plan.code.push(NewRecords::new(moved)?);
         }
         Ok(plan)
     }
@@ -163,16 +162,16 @@ impl Plan {
             let holder = object.code_of[of].map(|code| (code, edited[code].as_ref()));
             let mut kept = Vec::new();
             for reloc in relocs {
-                let new_slot = match holder {
-                    Some((_, Some(moved))) => match moved.unchanged(reloc.slot())? {
-                        Some(new) => Some(new),
-                        None => continue,
-                    },
-                    Some((_, None)) => Some(reloc.slot()),
-                    None => None,
+                let new_slots: Vec<u32> = match holder {
+                    Some((_, Some(moved))) => {
+                        moved.unchanged(reloc.slot())?.into_iter().chain(moved.copies(reloc.slot())).collect()
+                    }
+                    Some((_, None)) => alloc::vec![reloc.slot()],
+                    None => Vec::new(),
                 };
-                if let Some(new) = new_slot {
-                    kept.push(Reloc { offset: u64::from(new) * 8, ..*reloc });
+                kept.extend(new_slots.iter().map(|&new| Reloc { offset: u64::from(new) * 8, ..*reloc }));
+                if holder.is_some() && new_slots.is_empty() {
+                    continue;
                 }
                 let symbol = &image.symbols[reloc.symbol];
                 let Some(section) = symbol.section else { continue };
@@ -186,8 +185,12 @@ impl Plan {
                 let gone =
                     ElfError::symbol(&symbol.name, reloc.symbol, "deleted, but something still refers to it");
                 let shift = Shift { moved, old: symbol.value, new: values[reloc.symbol].ok_or(gone)? };
-                match holder.zip(new_slot) {
-                    Some(((code, _), new)) => self.move_imm(object, code, reloc, new, &shift)?,
+                match holder {
+                    Some((code, _)) => {
+                        for new in new_slots {
+                            self.move_imm(object, code, reloc, new, &shift)?;
+                        }
+                    }
                     None => self.move_datum(object, of, reloc, &shift)?,
                 }
             }
@@ -222,9 +225,7 @@ impl Plan {
             addend
         };
         let value = i32::try_from(value).map_err(|_| fail("its target has gone out of range"))?;
-        if value != holder.insn(slot).imm {
-            self.imms.push(Imm { code, slot: new_slot, value });
-        }
+        self.imms.push(Imm { code, slot: new_slot, value });
         Ok(())
     }
 
@@ -295,7 +296,7 @@ impl Shift<'_> {
     }
 }
 
-impl NewCode {
+impl NewRecords {
     fn new(moved: &Move<'_>) -> Result<Self, ElfError> {
         let code = moved.code;
         let slots = |kind| code.records(kind).slots(code.endian).enumerate();
@@ -308,7 +309,8 @@ impl NewCode {
         let line = surviving_lines(code.records(Kind::Line).slots(code.endian), moved);
         let mut adapted = Vec::new();
         for (index, slot) in slots(Kind::Core) {
-            adapted.extend(moved.unchanged(slot)?.map(|new| (index, new)));
+            let new_slots = moved.unchanged(slot)?.into_iter().chain(moved.copies(slot));
+            adapted.extend(new_slots.map(|new| (index, new)));
         }
         Ok(Self {
             func: code.func.repositioned(&func, code.endian),

@@ -8,6 +8,7 @@ use super::btf_ext::{BtfExt, Group, Kind, Records};
 use super::code::CodeSection;
 use super::error::ElfError;
 use super::image::{Content, Image, Reloc};
+use crate::bpf::Endian;
 
 const SECTION: &[u8] = b".BTF.ext";
 
@@ -90,6 +91,20 @@ impl<'d> ExtLinks<'d> {
             links.frozen = Some("its relocations are not one a record");
         }
         Ok(links)
+    }
+
+    /// A section, of index `section`, without records.
+    pub(crate) fn empty(section: usize, endian: Endian) -> Self {
+        Self { section, ext: BtfExt::empty(endian), owners: Default::default(), relocs: None, frozen: None }
+    }
+
+    /// Makes sure that the records of a code section are written, under the name that its section has in `.BTF`.
+    pub(crate) fn own(&mut self, kind: Kind, code: usize, name: u32, record: usize) {
+        let owners = &mut self.owners[kind as usize];
+        if owners.iter().flatten().all(|owner| owner.code != code) {
+            self.ext.add_group(kind, name, record);
+            owners.push(Some(Owner { code, reloc: None }));
+        }
     }
 
     /// Refuses an edit after which the section could not be written.
@@ -193,6 +208,38 @@ impl CodeSection {
             }
         }
         *self.records_mut(kind) = records;
+        match kind {
+            Kind::Func => self.take_func_info(),
+            Kind::Line => self.take_line_info(),
+            Kind::Core => {}
+        }
         Ok(())
+    }
+
+    /// Puts the function records into the program, in the order of their positions.
+    fn take_func_info(&mut self) {
+        let table = self.func.iter(self.endian).map(|record| {
+            let field = |at| record.u32(at).unwrap_or_default();
+            crate::bpf::FuncInfo { insn_off: field(0) / 8, type_id: field(4) }
+        });
+        self.program.func_info = table.collect();
+        self.program.func_info.sort_by_key(|record| record.insn_off);
+    }
+
+    /// Puts the line records into the program, in the order of their positions: of several at one position the last.
+    fn take_line_info(&mut self) {
+        let lines = self.line.iter(self.endian).rev().map(|record| {
+            let field = |at| record.u32(at).unwrap_or_default();
+            crate::bpf::LineInfo {
+                insn_off: field(0) / 8,
+                file_name_off: field(4),
+                line_off: field(8),
+                line_col: field(12),
+            }
+        });
+        let mut table: Vec<_> = lines.collect();
+        table.sort_by_key(|record| record.insn_off);
+        table.dedup_by_key(|record| record.insn_off);
+        self.program.line_info = table;
     }
 }

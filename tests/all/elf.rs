@@ -45,7 +45,9 @@ fn edit_all(
         edited.push(list.linearize().unwrap());
     }
     let edits = edited.iter().enumerate();
-    object.edit(edits.map(|(code, new)| Edit { code, insns: new.units.clone(), map: &new.map }).collect())
+    object.replace_codes(
+        edits.map(|(code, new)| Edit { code, insns: new.units.clone(), map: &new.map }).collect(),
+    )
 }
 
 fn handles(list: &List<'_, Bpf>) -> Vec<Handle> {

@@ -30,7 +30,7 @@ fn array(map: &Map, data: &MapData) -> Result<Vec<u8>, Box<dyn Error>> {
             }
         };
     }
-    by_size!(4 8 12 16 24 28 32 40 48 64)
+    by_size!(4 8 12 16 20 24 28 32 36 40 44 48 52 56 60 64 68 72)
 }
 
 fn sized<const SIZE: usize>(map: &Map) -> Result<Vec<u8>, Box<dyn Error>>

@@ -1,5 +1,6 @@
 //! Patched objects against their originals, on the running kernel.
 
+mod additions;
 mod inputs;
 mod load;
 mod maps;
