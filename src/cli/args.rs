@@ -55,7 +55,7 @@ pub(super) enum Command {
     /// kernel rejects a program.
     ///
     /// JSON: `file`; `functions` and `insns`, how many there are; `findings`, each with `section`,
-    /// `function`, `slot` (from the start of the section, 8 bytes each), `line` and `message`; with `--kernel` also `kernel`:
+    /// `function`, `slot` (from the start of the section, 8 bytes each), `line` and `message`; `notes`, texts; with `--kernel` also `kernel`:
     /// `skipped`, why it was not asked, or `programs`, each with `program`, `section`, `verdict` (accepted,
     /// rejected or skipped), `reason`, `log` (its last lines), `verified_insns` (how many the verifier went through) and
     /// `translated_bytes`.
@@ -90,6 +90,10 @@ pub(super) struct PatchArgs {
     #[arg(long)]
     pub(super) keep_debug: bool,
 
+    /// Fail, rather than leave it as it stands with a note, if there is a function that cannot be analysed
+    #[arg(long)]
+    pub(super) strict: bool,
+
     /// Print JSON instead of a table
     #[arg(long)]
     pub(super) json: bool,
@@ -116,6 +120,10 @@ pub(super) struct CheckArgs {
     /// its verifier says. Needs the feature `kernel`, and the right to use bpf(2)
     #[arg(long)]
     pub(super) kernel: bool,
+
+    /// Take functions that cannot be analysed for findings, even those that no loader loads
+    #[arg(long)]
+    pub(super) strict: bool,
 
     /// Print JSON instead of text
     #[arg(long)]

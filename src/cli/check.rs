@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use relinear::elf::{Finding, Object};
+use relinear::elf::{Finding, Note, Object};
 use serde::Serialize;
 
 use super::args::CheckArgs;
@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::input;
 #[cfg(feature = "kernel")]
 use super::kernel;
+use super::patch::left_alone;
 use super::place::FindingJson;
 use super::print::{self, Style};
 
@@ -23,14 +24,23 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let (mut functions, mut insns) = (0, 0);
     for code in object.iter().flat_map(Object::code) {
         functions += code.functions().len();
-        let len = u32::try_from(code.program().insns.len()).unwrap_or(u32::MAX);
-        insns += code.insns(0..len).count();
+        let functions = (0..).zip(code.parts()).filter(|(_, part)| part.is_function());
+        insns += functions.map(|(part, _)| code.insns(code.subprogram_range(part)).count()).sum::<usize>();
     }
+    let notes = object.as_ref().map_or_else(|_| Vec::new(), left_alone);
     let findings = match &object {
         Ok(object) => {
             let shown =
                 |found: Finding| FindingJson::new(Some(object.place(found.code, found.slot)), found.message);
-            object.check().into_iter().map(shown).collect()
+            let mut findings: Vec<FindingJson> = object.check().into_iter().map(shown).collect();
+            let strict = |note: &Note| match note {
+                Note::LeftAlone { code, slot, reason } if args.strict => {
+                    Some(FindingJson::new(Some(object.place(*code, *slot)), reason.clone()))
+                }
+                _ => None,
+            };
+            findings.extend(object.notes().iter().filter_map(strict));
+            findings
         }
         Err(error) => vec![FindingJson::new(None, error.to_string())],
     };
@@ -44,6 +54,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         functions,
         insns,
         findings,
+        notes,
         #[cfg(feature = "kernel")]
         kernel,
     };
@@ -58,6 +69,7 @@ struct Shown<'a> {
     functions: usize,
     insns: usize,
     findings: Vec<FindingJson>,
+    notes: Vec<String>,
     #[cfg(feature = "kernel")]
     #[serde(skip_serializing_if = "Option::is_none")]
     kernel: Option<kernel::Loaded>,
@@ -69,6 +81,9 @@ impl Shown<'_> {
         let file = self.file;
         for found in &self.findings {
             writeln!(out, "{file}: {}: {found}", style.error("finding"))?;
+        }
+        for note in &self.notes {
+            writeln!(out, "{file}: note: {note}")?;
         }
         let functions = count(self.functions, "function");
         let (insns, findings) = (count(self.insns, "instruction"), count(self.findings.len(), "finding"));

@@ -34,6 +34,8 @@ pub(super) fn run(args: &PatchArgs) -> Result<(), Failure> {
     let fail = |error: &dyn std::error::Error| Failure::Work(format!("{}: {error}", input.name));
     let mut object = Object::parse(&input.bytes).map_err(|error| fail(&error))?;
     object.keep_debug(args.keep_debug);
+    object.strict(args.strict);
+    let left_alone = left_alone(&object);
     let report = patch(&mut object, &passes).map_err(|error| fail(&error))?;
     let bytes = object.write().map_err(|error| fail(&error))?;
     let time = started.elapsed();
@@ -44,7 +46,7 @@ pub(super) fn run(args: &PatchArgs) -> Result<(), Failure> {
         output::write_whole(target, &bytes, input.metadata.as_ref())
             .map_err(|error| Failure::Work(format!("{}: {}", target.display(), reason(&error))))?;
     }
-    tell(args, &input.name, target, &object, &report, time)
+    tell(args, &input.name, target, &object, left_alone, &report, time)
 }
 
 fn is_over(target: &Path, input: &Input) -> bool {
@@ -69,11 +71,12 @@ fn tell(
     name: &str,
     target: &Path,
     object: &Object<'_>,
+    mut notes: Vec<String>,
     report: &PatchReport,
     time: Duration,
 ) -> Result<(), Failure> {
     let to_stderr = input::is_standard(target);
-    let mut notes = notes(object);
+    notes.extend(lost(object));
     if report.relaxed != 0 {
         notes.push(format!(
             "{} branches that no longer reached became `gotol`, which needs Linux 6.6 or later",
@@ -114,13 +117,26 @@ fn tell(
     print::to_stdout(write)
 }
 
+/// What is left alone in an object that was not edited yet.
+pub(super) fn left_alone(object: &Object<'_>) -> Vec<String> {
+    let note = |note: &Note| match note {
+        Note::LeftAlone { code, slot, reason } => {
+            let place = object.place(*code, *slot);
+            Some(format!("{place}: left as it stands, since it cannot be analysed: {reason}"))
+        }
+        _ => None,
+    };
+    object.notes().iter().filter_map(note).collect()
+}
+
 /// What the object lost, in few lines.
-fn notes(object: &Object<'_>) -> Vec<String> {
+fn lost(object: &Object<'_>) -> Vec<String> {
     let (mut dropped, mut notes) = (Vec::new(), Vec::new());
     for note in object.notes() {
         match note {
             // Relocations go with the section that they are of.
             Note::Dropped { section } if section.starts_with(".rel") => {}
+            Note::LeftAlone { .. } => {}
             Note::Dropped { section } => dropped.push(section.as_str()),
             other => notes.push(other.to_string()),
         }

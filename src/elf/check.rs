@@ -3,9 +3,12 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::code::{CodeSection, R_BPF_64_32};
+use super::functions::{Conflict, Part, Unanalysed, in_section, isolated, place_of, slot_of};
 use super::object::{Object, Referent};
+use super::refs::{Reachable, SubprogramId};
 use crate::bpf::opcode::{FRAME_POINTER, LD_NUMBER, LDX, ST, STX};
 use crate::bpf::{Cfg, CfgError, Insn, InsnError, Program, check_insn};
 
@@ -35,11 +38,12 @@ impl Object<'_> {
     #[must_use]
     pub fn check(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
+        let loaded = self.loaded();
         for (code, section) in self.code().iter().enumerate() {
             let mut search = Search { object: self, code, section, findings: &mut findings };
-            search.check_code();
-            search.check_functions();
-            search.check_relocations();
+            search.check_boundaries();
+            search.check_code(&loaded);
+            search.check_relocations(&loaded);
             search.check_func_info();
             search.check_line_info();
             search.check_core();
@@ -61,60 +65,86 @@ impl Search<'_> {
         self.findings.push(Finding { code: self.code, slot, message: message.into() });
     }
 
+    /// Evidence about functions that contradicts itself.
+    fn check_boundaries(&mut self) {
+        for conflict in &self.section.conflicts {
+            let Conflict { slot, evidence, inside } = *conflict;
+            let name = self.section.function_name(inside).unwrap_or_default();
+            let name: String = name.chars().take(MAX_NAME).collect();
+            let message = if inside == slot {
+                format!("function {name} has two sizes")
+            } else {
+                format!(
+                    "a function starts here by {evidence}, inside of function {name}, which starts at slot {inside}"
+                )
+            };
+            self.add(slot, message);
+        }
+    }
+
     /// Encodings, jumps and calls, ends of functions.
     ///
+    /// Only functions that are left alone can have anything wrong. Those that no program refers to are never
+    /// loaded, so what is wrong with them is told by a note alone.
+    fn check_code(&mut self, loaded: &Reachable) {
+        let mut flow = 0;
+        for (subprogram, part) in self.section.parts().iter().enumerate() {
+            let Part::LeftAlone(_, Unanalysed::Flow(_)) = part else { continue };
+            if loaded.is_reached(SubprogramId { code: self.code, subprogram }) {
+                self.check_function(self.section.subprogram_range(subprogram), &mut flow);
+            }
+        }
+    }
+
     /// A graph of control flow stops at the first thing that is wrong. So each one is noted, taken out of
     /// a copy of the code in such a way that nothing else goes wrong by that, and looked for again.
-    ///
-    /// A section of which everything was deleted is no code any more, as one that came without any never was.
-    fn check_code(&mut self) {
-        if self.section.program().insns.is_empty() {
-            return;
-        }
-        let mut program = self.section.program().clone();
+    fn check_function(&mut self, range: Range<u32>, flow: &mut usize) {
+        let section = self.section;
+        let Some(covered) = section.covered_at(range.start) else { return };
+        let (mut program, calls) =
+            isolated(&covered.insns, range.start, |slot| section.starts_function(slot));
         let mut at = 0;
         while at < program.insns.len() {
             match check_insn(&program.insns, at, FRAME_POINTER) {
                 Ok(slots) => at += slots,
                 Err(InsnError { reason, .. }) => {
-                    self.add(slot(at), reason.to_string());
+                    self.add(range.start + slot_of(at), reason.to_string());
                     program.insns[at] = Insn::exit();
                     at += 1;
                 }
             }
         }
-        for _ in 0..MAX_FLOW {
-            let Err(error) = Cfg::new(&program) else { return };
-            let found = match error {
-                CfgError::OutOfProgram { at, .. }
-                | CfgError::IntoInsn { at, .. }
-                | CfgError::LeavesSubprog { at, .. }
-                | CfgError::NoSubprog { at, .. }
-                | CfgError::FallsOff { at, .. } => Some(at),
-                _ => None,
-            };
-            self.add(found.unwrap_or_default(), error.to_string());
-            let Some(at) = found else { return };
+        for error in calls {
+            self.add(place_of(&error).unwrap_or_default(), error.to_string());
+        }
+        while let Err(error) = Cfg::new(&program) {
+            *flow += 1;
+            if *flow > MAX_FLOW {
+                if *flow == MAX_FLOW + 1 {
+                    self.add(0, format!("only the first {MAX_FLOW} findings about control flow are told"));
+                }
+                return;
+            }
+            let told = in_section(error, range.start, section.len());
+            self.add(place_of(&told).unwrap_or_default(), Unanalysed::Flow(told).to_string());
+            let Some(at) = place_of(&error) else { return };
             take_out(&mut program, at, matches!(error, CfgError::FallsOff { .. }));
         }
-        self.add(0, format!("only the first {MAX_FLOW} findings about control flow are told"));
     }
 
-    fn check_functions(&mut self) {
-        for pair in self.section.functions().windows(2) {
-            let [one, next] = pair else { continue };
-            if one.start != next.start && one.start + one.len > next.start {
-                let message = format!("function {} begins inside of function {}", next.name, one.name);
-                self.add(next.start, message);
+    fn check_relocations(&mut self, loaded: &Reachable) {
+        for relocation in self.section.relocations().iter().filter(|of| !self.section.is_data(of)) {
+            if let Some(reason) = self.object.leads_beyond(self.code, relocation) {
+                let id =
+                    SubprogramId { code: self.code, subprogram: self.section.subprogram_at(relocation.slot) };
+                if loaded.is_reached(id) {
+                    self.add(relocation.slot, reason);
+                }
             }
-        }
-    }
-
-    fn check_relocations(&mut self) {
-        for relocation in self.section.relocations() {
             let Referent::Code { code, slot } = self.object.referent(self.code, relocation) else { continue };
             let target = &self.object.code()[code];
-            if target.program().subprogs.binary_search(&slot).is_err() {
+            let of_object = self.object.is_object(relocation.symbol);
+            if !target.starts_function(slot) && !of_object {
                 let what = if relocation.kind == R_BPF_64_32 { "calls" } else { "takes the address of" };
                 let name: String = target.name().chars().take(MAX_NAME).collect();
                 self.add(
@@ -142,11 +172,10 @@ impl Search<'_> {
         }
         let mut slots: Vec<u32> = records.iter().map(|record| record.slot).collect();
         slots.sort_unstable();
-        let starts = &self.section.program().subprogs;
-        for &slot in slots.iter().filter(|slot| starts.binary_search(slot).is_err()) {
+        for &slot in slots.iter().filter(|&&slot| !self.section.starts_function(slot)) {
             self.add(slot, "a function record where no function starts");
         }
-        for &start in starts.iter().filter(|start| slots.binary_search(start).is_err()) {
+        for start in self.section.starts().filter(|start| slots.binary_search(start).is_err()) {
             self.add(start, "no function record, though other functions of the section have one");
         }
     }
@@ -165,8 +194,7 @@ impl Search<'_> {
         }
         let mut slots: Vec<u32> = records.iter().map(|record| record.slot).collect();
         slots.sort_unstable();
-        let starts = self.section.program().subprogs.clone();
-        for start in starts.into_iter().filter(|start| slots.binary_search(start).is_err()) {
+        for start in self.section.starts().filter(|start| slots.binary_search(start).is_err()) {
             self.add(start, "no line record for the start of a function, though others have one");
         }
     }
@@ -179,7 +207,7 @@ impl Search<'_> {
                 let id = record.type_id;
                 self.add(record.slot, format!("its CO-RE record does not fit type {id}"));
             }
-            let insn = self.section.program().insns[record.slot as usize];
+            let insn = self.section.insn(record.slot);
             let loads = insn.is_wide() && insn.src() == LD_NUMBER;
             if !(loads || matches!(insn.class(), LDX | ST | STX) || (insn.is_alu() && !insn.is_reg())) {
                 self.add(record.slot, "a CO-RE record for an instruction that has nothing to adapt");
@@ -195,8 +223,4 @@ fn take_out(program: &mut Program, at: u32, end: bool) {
     let substitute = if end || insn.is_goto() { Insn::exit() } else { Insn::mov64_imm(0, 0) };
     let slots = insn.slots().min(program.insns.len() - at);
     program.insns[at..at + slots].fill(substitute);
-}
-
-fn slot(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(u32::MAX)
 }

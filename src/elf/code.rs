@@ -7,11 +7,13 @@ use core::ops::Range;
 use bitvec::vec::BitVec;
 use object::elf;
 
-use super::btf_ext::Records;
+use super::btf_ext::{Kind, Records};
+use super::cover::Covered;
 use super::error::ElfError;
-use super::image::{Image, Reloc, Section};
+use super::functions::{Conflict, Part};
+use super::image::{Image, Reloc};
 use crate::bpf::opcode::{CALL_KFUNC, CALL_LOCAL, LD_FUNC};
-use crate::bpf::{Endian, Insn, Program, decode, encode};
+use crate::bpf::{Endian, Program, decode, encode};
 
 /// `R_BPF_64_64`: an `ld_imm64` of the address of the symbol.
 pub const R_BPF_64_64: u32 = 1;
@@ -32,6 +34,12 @@ pub struct CodeSection {
     pub(crate) name: String,
     pub(crate) program: Program,
     pub(crate) functions: Vec<Function>,
+    /// What each subprogram of the program is.
+    pub(crate) parts: Vec<Part>,
+    /// The parts that the program shows stand-ins for, ascending.
+    pub(crate) covered: Vec<Covered>,
+    /// Where the evidence about functions contradicts itself.
+    pub(crate) conflicts: Vec<Conflict>,
     pub(crate) relocations: Vec<Relocation>,
     pub(crate) func: Records,
     pub(crate) line: Records,
@@ -71,10 +79,14 @@ pub enum Binding {
 pub struct Relocation {
     /// The instruction.
     pub slot: u32,
-    /// [`R_BPF_64_64`] or [`R_BPF_64_32`].
+    /// [`R_BPF_64_64`] or [`R_BPF_64_32`]; another one only in data between functions.
     pub kind: u32,
     /// Its index in the symbol table.
     pub symbol: usize,
+    /// The byte of the slot, which is 0 for an instruction.
+    pub(crate) byte: u8,
+    /// What to add to the symbol, if the relocation itself says.
+    pub(crate) addend: Option<i64>,
 }
 
 /// A `func_info` record: a function and its type.
@@ -130,9 +142,11 @@ impl CodeSection {
         self.section
     }
 
-    /// The code. Its subprograms are the functions of the section; one starts at 0 whether or not a
-    /// symbol says so.
+    /// The code. Its subprograms are the functions of the section, and what lies between functions:
+    /// [`parts`](Self::parts) says which is which.
     ///
+    /// A part that cannot be analysed is shown as a stand-in of the same length, whose slots are pinned: it may be
+    /// deleted as a whole, or be left as it is, and an edit moves what it stands for. [`insn`](Self::insn) has that.
     /// A call with a relocation is shown as one of kind [`CALL_KFUNC`]: it holds no displacement.
     #[must_use]
     pub fn program(&self) -> &Program {
@@ -223,8 +237,21 @@ impl CodeSection {
     /// `value`. `None` if nowhere.
     pub(crate) fn target(&self, relocation: &Relocation, value: u64) -> Option<i64> {
         let imm = i64::from(self.insn(relocation.slot).imm);
-        let addend = if relocation.kind == R_BPF_64_32 { (imm + 1) * 8 } else { imm };
+        let addend = match (relocation.addend, self.is_data(relocation)) {
+            (Some(addend), _) => addend,
+            (None, true) => self.word(relocation, relocation.is_long())?.cast_signed(),
+            (None, false) if relocation.is_call() => (imm + 1) * 8,
+            (None, false) => imm,
+        };
         i64::try_from(value).ok()?.checked_add(addend)
+    }
+
+    /// Whether what the relocation is of is data between functions, not an instruction.
+    pub(crate) fn is_data(&self, relocation: &Relocation) -> bool {
+        let insn = self.insn(relocation.slot);
+        let part = self.parts.get(self.subprogram_at(relocation.slot));
+        let between = part.is_some_and(|part| !part.is_function());
+        !relocation.is_call() && (relocation.kind != R_BPF_64_64 || between || !insn.is_wide())
     }
 
     /// Reads section `index` of the file, without its relocations and its records in `.BTF.ext`.
@@ -258,6 +285,9 @@ impl CodeSection {
             name: String::new(),
             program,
             functions: Vec::new(),
+            parts: Vec::new(),
+            covered: Vec::new(),
+            conflicts: Vec::new(),
             relocations: Vec::new(),
             func: Records::default(),
             line: Records::default(),
@@ -267,28 +297,54 @@ impl CodeSection {
 
     /// Notes the relocations, and hides the displacements of the calls among them.
     pub(crate) fn take_relocations(&mut self, relocs: &[Reloc]) -> Result<(), ElfError> {
-        let name = self.name.clone();
         for reloc in relocs {
-            let fail = |reason| ElfError::section(name.as_bytes(), reloc.offset, reason);
-            let slot = reloc.slot();
-            if reloc.offset % 8 != 0 || self.is_inside(slot) {
-                return Err(fail("relocation inside an instruction"));
-            }
-            let insn = &mut self.program.insns[slot as usize];
-            match reloc.kind {
-                R_BPF_64_32 if insn.is_call() && insn.src() == CALL_LOCAL => {
-                    *insn = insn.with_src(CALL_KFUNC);
+            let relocation = Relocation::from(reloc);
+            let insn = &mut self.program.insns[relocation.slot as usize];
+            if relocation.is_call() {
+                if !insn.is_call() || insn.src() != CALL_LOCAL || relocation.byte != 0 {
+                    let reason = "R_BPF_64_32 on what is not a call of a function";
+                    return Err(ElfError::section(self.name.as_bytes(), reloc.offset, reason));
                 }
-                R_BPF_64_32 => return Err(fail("R_BPF_64_32 on what is not a call of a function")),
+                *insn = insn.with_src(CALL_KFUNC);
+            }
+            self.relocations.push(relocation);
+        }
+        Ok(())
+    }
+
+    /// Checks the relocations and the records of what is analysed.
+    pub(crate) fn check_places(&self) -> Result<(), ElfError> {
+        let mut seen = BitVec::<usize>::repeat(false, self.program.insns.len());
+        for relocation in &self.relocations {
+            let slot = relocation.slot;
+            let offset = u64::from(slot) * 8 + u64::from(relocation.byte);
+            let fail = |reason| Err(ElfError::section(self.name.as_bytes(), offset, reason));
+            if self.covered_at(slot).is_some() {
+                if self.is_data(relocation) && !relocation.is_data_kind() {
+                    return fail("a relocation that neither code nor data can have");
+                }
+                continue;
+            }
+            if relocation.byte != 0 || self.is_inside(slot) {
+                return fail("relocation inside an instruction");
+            }
+            let insn = self.insn(slot);
+            match relocation.kind {
+                R_BPF_64_32 => {}
                 R_BPF_64_64 if insn.is_wide() && insn.src() != LD_FUNC => {}
-                R_BPF_64_64 => return Err(fail("R_BPF_64_64 on what is not a plain ld_imm64")),
-                _ => return Err(fail("a relocation that no instruction can have")),
+                R_BPF_64_64 => return fail("R_BPF_64_64 on what is not a plain ld_imm64"),
+                _ => return fail("a relocation that no instruction can have"),
             }
-            if self.program.pinned[slot as usize] {
-                return Err(fail("a second relocation of one instruction"));
+            if seen.replace(slot as usize, true) {
+                return fail("a second relocation of one instruction");
             }
-            self.pin(slot);
-            self.relocations.push(Relocation::from(reloc));
+        }
+        let records = Kind::ALL.iter().flat_map(|&kind| self.records(kind).slots(self.endian));
+        for slot in records {
+            if self.is_inside(slot) {
+                let reason = "a record of .BTF.ext inside an instruction";
+                return Err(ElfError::section(self.name.as_bytes(), u64::from(slot) * 8, reason));
+            }
         }
         Ok(())
     }
@@ -300,45 +356,57 @@ impl CodeSection {
         self.program.pinned[at..end].fill(true);
     }
 
-    /// Makes subprograms of the functions.
+    /// Takes the symbols of functions.
     pub(crate) fn set_functions(&mut self, mut functions: Vec<Function>) -> Result<(), ElfError> {
         functions.sort_by_key(|function| (function.start, function.symbol));
         for function in &functions {
             let end = function.start.checked_add(function.len);
-            let fail = |reason| Err(ElfError::symbol(function.name.as_bytes(), function.symbol, reason));
-            if function.start >= self.len() || end.is_none_or(|end| end > self.len()) {
-                return fail("a function beyond the end of its section");
-            }
-            if self.is_inside(function.start) {
-                return fail("a function that starts inside an instruction");
+            if end.is_none_or(|end| end > self.len()) {
+                let reason = "a function beyond the end of its section";
+                return Err(ElfError::symbol(function.name.as_bytes(), function.symbol, reason));
             }
         }
-        let mut subprogs = alloc::vec![0];
-        subprogs.extend(functions.iter().map(|function| function.start));
-        subprogs.dedup();
-        self.program.subprogs = subprogs;
         self.functions = functions;
         Ok(())
     }
 
-    /// The bytes of the section, with the calls as the file has them.
+    /// The bytes of the section, as the file has them.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut insns = self.program.insns.clone();
-        for relocation in self.relocations.iter().filter(|relocation| relocation.kind == R_BPF_64_32) {
-            let insn = &mut insns[relocation.slot as usize];
-            *insn = insn.with_src(CALL_LOCAL);
-        }
-        encode(&insns, self.endian)
+        encode(&self.as_written(), self.endian)
+    }
+}
+
+impl Relocation {
+    /// Whether it is of a call.
+    pub(crate) fn is_call(&self) -> bool {
+        self.kind == R_BPF_64_32
     }
 
-    pub(crate) fn insn(&self, slot: u32) -> Insn {
-        self.program.insns[slot as usize]
+    /// Whether it is of 8 bytes of data, rather than 4, if it is of data.
+    pub(crate) fn is_long(&self) -> bool {
+        is_long(self.kind).unwrap_or_default()
+    }
+
+    fn is_data_kind(&self) -> bool {
+        is_long(self.kind).is_some()
+    }
+}
+
+/// Whether a relocation of data is of 8 bytes rather than 4; `None` if data has no such relocations.
+///
+/// LLVM before 13 and gcc relocate data with `R_BPF_64_64`, too.
+pub(crate) fn is_long(kind: u32) -> Option<bool> {
+    match kind {
+        R_BPF_64_64 | R_BPF_64_ABS64 => Some(true),
+        R_BPF_64_ABS32 | R_BPF_64_NODYLD32 => Some(false),
+        _ => None,
     }
 }
 
 impl From<&Reloc> for Relocation {
     fn from(reloc: &Reloc) -> Self {
-        Self { slot: reloc.slot(), kind: reloc.kind, symbol: reloc.symbol }
+        let byte = u8::try_from(reloc.offset % 8).unwrap_or_default();
+        Self { slot: reloc.slot(), kind: reloc.kind, symbol: reloc.symbol, byte, addend: reloc.addend }
     }
 }
 
@@ -360,9 +428,4 @@ impl Function {
             symbol: index,
         })
     }
-}
-
-/// Whether the section describes code to debuggers and unwinders alone.
-pub(crate) fn is_debug(section: &Section<'_>) -> bool {
-    section.name.starts_with(b".debug_") || section.name.starts_with(b".eh_frame")
 }

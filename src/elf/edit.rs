@@ -6,13 +6,14 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::bytes::{from_u32, from_u64};
+use object::elf;
+
 use super::code::{CodeSection, Relocation};
 use super::error::ElfError;
 use super::image::{Content, LLVM_ADDRSIG};
 use super::moves::{Given, NewCode};
 use super::object::{Note, Object};
-use super::plan::{Plan, Word};
+use super::plan::{Addend, Plan};
 use crate::Map;
 use crate::bpf::Insn;
 
@@ -85,19 +86,25 @@ impl Object<'_> {
             let code = &mut self.code[index];
             code.program.insns = insns;
             (code.func, code.line, code.core) = (new.func, new.line, new.core);
-            code.pin_all();
-        }
-        for imm in plan.imms {
-            self.code[imm.code].program.insns[imm.slot as usize].imm = imm.value;
+            code.covered = new.covered;
         }
         let endian = self.image.endian;
+        for imm in plan.imms {
+            let code = &mut self.code[imm.code];
+            match imm.value {
+                Addend::Imm(value) => code.insn_mut(imm.slot).imm = value,
+                Addend::Data(byte, word) => code.set_bytes(imm.slot, byte, &word.to_bytes(endian)),
+            }
+        }
         for datum in plan.data {
             if let Content::Data(data) = &mut self.image.sections[datum.section].content {
-                let data = data.to_mut();
-                match datum.value {
-                    Word::Short(value) => write(data, datum.offset, &from_u32(value, endian)),
-                    Word::Long(value) => write(data, datum.offset, &from_u64(value, endian)),
-                }
+                let bytes = datum.value.to_bytes(endian);
+                data.to_mut()[datum.offset..datum.offset + bytes.len()].copy_from_slice(&bytes);
+            }
+        }
+        for (section, index, addend) in plan.addends {
+            if let Content::Relocs { relocs, .. } = &mut self.image.sections[section].content {
+                relocs[index].addend = Some(addend);
             }
         }
         for (index, change) in plan.symbols {
@@ -125,7 +132,12 @@ impl Object<'_> {
         }
         if self.image.symbols.iter().any(|symbol| symbol.dropped) {
             for index in 0..self.image.sections.len() {
-                if self.image.sections[index].kind == LLVM_ADDRSIG.0 {
+                let section = &self.image.sections[index];
+                let signature = match section.content {
+                    Content::Group { signature, .. } => Some(&self.image.symbols[signature]),
+                    _ => None,
+                };
+                if section.kind == LLVM_ADDRSIG.0 || signature.is_some_and(|symbol| symbol.dropped) {
                     self.drop_section(index);
                 }
             }
@@ -133,6 +145,11 @@ impl Object<'_> {
     }
 
     fn drop_section(&mut self, index: usize) {
+        if let Content::Group { members, .. } = &self.image.sections[index].content {
+            for member in members.clone() {
+                self.image.sections[member].flags &= !elf::SHF_GROUP.0;
+            }
+        }
         let section = &mut self.image.sections[index];
         if !core::mem::replace(&mut section.dropped, true) {
             let section = String::from_utf8_lossy(&section.name).into_owned();
@@ -141,19 +158,18 @@ impl Object<'_> {
     }
 }
 
-fn write(data: &mut [u8], at: usize, bytes: &[u8]) {
-    data[at..at + bytes.len()].copy_from_slice(bytes);
-}
-
 impl CodeSection {
-    /// Pins anew what the loader will rewrite.
-    pub(super) fn pin_all(&mut self) {
+    /// Pins anew what a loader will rewrite, and stand-ins.
+    pub(crate) fn pin_all(&mut self) {
         self.program.pinned.clear();
         self.program.pinned.resize(self.program.insns.len(), false);
         let relocated: Vec<u32> = self.relocations.iter().map(|relocation| relocation.slot).collect();
         let adapted: Vec<u32> = self.core.slots(self.endian).collect();
         for slot in relocated.into_iter().chain(adapted) {
             self.pin(slot);
+        }
+        for covered in &self.covered {
+            self.program.pinned[covered.range()].fill(true);
         }
     }
 }

@@ -10,16 +10,22 @@ use alloc::vec::Vec;
 use object::elf;
 
 use super::bytes::Bytes;
+use super::code::is_long;
 use super::error::ElfError;
 use crate::bpf::Endian;
 
 /// LLVM's `.llvm_addrsig`: indices of the symbols whose address matters.
 pub(crate) const LLVM_ADDRSIG: elf::SectionType = elf::SectionType(0x6fff_4c03);
+/// `EM_SBPF`: the machine number that Solana's tools took for themselves.
+const EM_SBPF: u16 = 263;
+/// How a file of LLVM bitcode begins: as it is, and in the wrapper that some systems put around it.
+const BITCODE: [&[u8]; 2] = [b"BC\xc0\xde", b"\xde\xc0\x17\x0b"];
 
 const HEADER: usize = 64;
 const SECTION_HEADER: usize = 64;
 const SYMBOL: usize = 24;
 const REL: usize = 16;
+const RELA: usize = 24;
 
 /// A file in memory. Section and symbol 0 are the null ones, so an index of the file is an index
 /// here.
@@ -62,6 +68,13 @@ pub(crate) enum Content<'d> {
         of: usize,
         relocs: Vec<Reloc>,
     },
+    /// A group of sections that a linker keeps one copy of: the functions of C++ that are defined in headers.
+    Group {
+        /// The symbol that names the group.
+        signature: usize,
+        flags: u32,
+        members: Vec<usize>,
+    },
     /// Rebuilt when the object is written.
     Symbols,
     /// Rebuilt when the object is written: nothing else may be made of it.
@@ -74,12 +87,24 @@ pub(crate) struct Reloc {
     /// Index in the symbol table; 0 is no symbol.
     pub(crate) symbol: usize,
     pub(crate) kind: u32,
+    /// What to add to the symbol, if the section of relocations says so itself (`SHT_RELA`). If not, it stands in
+    /// the place that is relocated.
+    pub(crate) addend: Option<i64>,
 }
 
 impl Reloc {
     /// The slot of a relocation of code, which has no more of them than this.
     pub(crate) fn slot(&self) -> u32 {
         u32::try_from(self.offset / 8).unwrap_or(u32::MAX)
+    }
+
+    /// What it adds to its symbol, if it is one of data: in `data` where it does not say so itself.
+    pub(crate) fn addend_in(&self, data: &[u8], endian: Endian) -> Option<i64> {
+        let long = is_long(self.kind)?;
+        let at = usize::try_from(self.offset).ok()?;
+        let data = Bytes::new(data, endian);
+        let stored = || if long { Some(data.u64(at)?.cast_signed()) } else { data.u32(at).map(i64::from) };
+        self.addend.or_else(stored)
     }
 }
 
@@ -115,6 +140,7 @@ impl Section<'_> {
     pub(crate) fn is_code(&self) -> bool {
         self.kind == elf::SHT_PROGBITS.0
             && self.flags & elf::SHF_EXECINSTR.0 != 0
+            && self.flags & elf::SHF_COMPRESSED.0 == 0
             && self.data().is_some_and(|data| !data.is_empty())
     }
 
@@ -123,6 +149,43 @@ impl Section<'_> {
             Content::Data(data) => Some(data),
             _ => None,
         }
+    }
+
+    /// Whether the section describes code to debuggers and unwinders alone.
+    pub(crate) fn is_debug(&self) -> bool {
+        [&b".debug_"[..], b".zdebug_", b".eh_frame"].iter().any(|prefix| self.name.starts_with(prefix))
+    }
+
+    /// Whether the section is of a type that no loader of eBPF reads and that this crate knows nothing of: its bytes
+    /// may speak in positions of code, in numbers of sections or in numbers of symbols.
+    pub(crate) fn is_foreign(&self) -> bool {
+        !matches!(
+            elf::SectionType(self.kind),
+            elf::SHT_NULL
+                | elf::SHT_PROGBITS
+                | elf::SHT_SYMTAB
+                | elf::SHT_STRTAB
+                | elf::SHT_RELA
+                | elf::SHT_NOTE
+                | elf::SHT_NOBITS
+                | elf::SHT_REL
+                | elf::SHT_INIT_ARRAY
+                | elf::SHT_FINI_ARRAY
+                | elf::SHT_PREINIT_ARRAY
+                | elf::SHT_GROUP
+                | LLVM_ADDRSIG
+        )
+    }
+
+    /// Whether the meaning of the bytes is not known, or does not matter to loaders: offsets into them cannot be
+    /// checked, and they are stale once code has moved.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.is_debug() || self.is_foreign() || self.flags & elf::SHF_COMPRESSED.0 != 0
+    }
+
+    /// The length of a relocation in a section of them.
+    fn entry(&self) -> usize {
+        if self.kind == elf::SHT_RELA.0 { RELA } else { REL }
     }
 
     /// How many bytes of a program's memory it stands for.
@@ -202,6 +265,16 @@ impl<'d> Image<'d> {
             if section.link >= self.sections.len() {
                 return Err(fail(0, "links to a section that does not exist"));
             }
+            if let Content::Group { signature, members, .. } = &section.content {
+                if *signature >= self.symbols.len()
+                    || !matches!(self.sections[section.link].content, Content::Symbols)
+                {
+                    return Err(fail(0, "a group of sections without a symbol that names it"));
+                }
+                if members.iter().any(|&member| member == 0 || member >= self.sections.len()) {
+                    return Err(fail(0, "a group has a section that does not exist"));
+                }
+            }
             let Content::Relocs { of, relocs } = &section.content else { continue };
             let Some(target) = self.sections.get(*of).filter(|_| *of != 0) else {
                 return Err(fail(0, "relocates a section that does not exist"));
@@ -210,11 +283,11 @@ impl<'d> Image<'d> {
                 return Err(fail(0, "relocations without a symbol table"));
             }
             for (index, reloc) in relocs.iter().enumerate() {
-                let at = (index * REL) as u64;
+                let at = index as u64 * section.entry() as u64;
                 if reloc.symbol >= self.symbols.len() {
                     return Err(fail(at, "relocation against a symbol that does not exist"));
                 }
-                if reloc.offset >= target.size() {
+                if reloc.offset >= target.size() && !target.is_unread() {
                     return Err(fail(at, "relocation beyond the end of its section"));
                 }
             }
@@ -245,6 +318,11 @@ struct Header<'d> {
 impl<'d> Header<'d> {
     fn parse(data: &'d [u8]) -> Result<Self, ElfError> {
         let fail = |reason| ElfError::Header { reason };
+        if BITCODE.iter().any(|magic| data.starts_with(magic)) {
+            return Err(fail(
+                "this is LLVM bitcode, which `llc -march=bpf -filetype=obj` makes an object of",
+            ));
+        }
         if !data.starts_with(&[0x7f, b'E', b'L', b'F']) {
             return Err(fail("no ELF magic number"));
         }
@@ -262,6 +340,13 @@ impl<'d> Header<'d> {
         let file = Bytes::new(data, endian);
         let half = |at| file.u16(at).unwrap_or_default();
         let (kind, machine) = (half(16), half(18));
+        let for_bpf = machine == elf::EM_BPF.0 || machine == EM_SBPF;
+        if for_bpf && (kind == elf::ET_DYN.0 || kind == elf::ET_EXEC.0) {
+            return Err(fail(
+                "this is a linked program, as those for Solana are: its addresses are final, and nothing says any more \
+                 where they stand",
+            ));
+        }
         if kind != elf::ET_REL.0 {
             return Err(fail("not a relocatable object"));
         }
@@ -337,35 +422,44 @@ impl RawSection {
         Ok(match elf::SectionType(self.kind) {
             elf::SHT_NULL => Content::Zero(0),
             elf::SHT_NOBITS => Content::Zero(self.size),
-            elf::SHT_PROGBITS | elf::SHT_NOTE | elf::SHT_STRTAB | LLVM_ADDRSIG => {
-                Content::Data(data()?.into())
-            }
             elf::SHT_SYMTAB => {
                 data()?;
                 Content::Symbols
             }
-            elf::SHT_REL => {
+            elf::SHT_REL | elf::SHT_RELA => Content::Relocs {
+                of: self.info as usize,
+                relocs: self.relocs(Bytes::new(data()?, file.endian))?,
+            },
+            elf::SHT_GROUP => {
                 let raw = Bytes::new(data()?, file.endian);
-                if !raw.data.len().is_multiple_of(REL) {
-                    return Err("not a whole number of relocations");
-                }
-                let read = |at| {
-                    let info = raw.u64(at + 8)?;
-                    let symbol = usize::try_from(info >> 32).ok()?;
-                    Some(Reloc {
-                        offset: raw.u64(at)?,
-                        symbol,
-                        kind: u32::try_from(info & 0xffff_ffff).ok()?,
-                    })
-                };
-                Content::Relocs {
-                    of: self.info as usize,
-                    relocs: (0..raw.data.len()).step_by(REL).filter_map(read).collect(),
+                let flags = raw.u32(0).filter(|_| raw.data.len().is_multiple_of(4));
+                let members = (4..raw.data.len()).step_by(4).filter_map(|at| Some(raw.u32(at)? as usize));
+                Content::Group {
+                    signature: self.info as usize,
+                    flags: flags.ok_or("not a whole number of sections")?,
+                    members: members.collect(),
                 }
             }
-            elf::SHT_RELA => return Err("relocations with addends (SHT_RELA), which no eBPF loader reads"),
-            _ => return Err("a section of a type that no eBPF object has"),
+            _ => Content::Data(data()?.into()),
         })
+    }
+
+    fn relocs(&self, raw: Bytes<'_>) -> Result<Vec<Reloc>, &'static str> {
+        let with_addends = self.kind == elf::SHT_RELA.0;
+        let len = if with_addends { RELA } else { REL };
+        if !raw.data.len().is_multiple_of(len) {
+            return Err("not a whole number of relocations");
+        }
+        let read = |at| {
+            let info = raw.u64(at + 8)?;
+            Some(Reloc {
+                offset: raw.u64(at)?,
+                symbol: usize::try_from(info >> 32).ok()?,
+                kind: u32::try_from(info & 0xffff_ffff).ok()?,
+                addend: if with_addends { Some(raw.u64(at + 16)?.cast_signed()) } else { None },
+            })
+        };
+        Ok((0..raw.data.len()).step_by(len).filter_map(read).collect())
     }
 }
 

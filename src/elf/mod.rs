@@ -32,10 +32,12 @@ mod btf_ext;
 mod bytes;
 mod check;
 mod code;
+mod cover;
 mod ctx;
 mod edit;
 mod editor;
 mod error;
+mod functions;
 mod image;
 mod jump_tables;
 mod limits;
@@ -64,6 +66,7 @@ pub use editor::{
     MapDef, ObjectEditor, Reference, SymbolId, Types,
 };
 pub use error::ElfError;
+pub use functions::{Evidence, Part, Unanalysed};
 pub use limits::Limits;
 pub use object::{Note, Object, Referent};
 pub use patch::{PatchError, PatchReason, PatchReport, patch};

@@ -118,13 +118,23 @@ impl<'a> Move<'a> {
         }
     }
 
-    /// As [`landing`](Move::landing), for bytes.
+    /// As [`landing`](Move::landing), for any place: one beyond an end of the section stays as far beyond it.
+    pub(crate) fn far_landing(&self, slot: i64) -> Result<i64, ElfError> {
+        match u32::try_from(slot) {
+            Ok(slot) if slot <= self.map.old_len() => Ok(self.landing(slot)?.into()),
+            _ if slot < 0 => Ok(slot),
+            _ => Ok(slot - i64::from(self.map.old_len()) + i64::from(self.map.new_len())),
+        }
+    }
+
+    /// As [`far_landing`](Move::far_landing), for bytes.
     pub(crate) fn landing_bytes(&self, offset: i64) -> Result<i64, ElfError> {
-        let slot = u32::try_from(offset / 8).unwrap_or(u32::MAX);
-        if offset < 0 || offset % 8 != 0 {
+        let (slot, byte) = (offset.div_euclid(8), offset.rem_euclid(8));
+        let inside = u32::try_from(slot).ok().filter(|&slot| byte != 0 && slot < self.map.old_len());
+        if let Some(slot) = inside {
             return Err(self.code.fail(slot, "something refers to the inside of an instruction"));
         }
-        Ok(i64::from(self.landing(slot)?) * 8)
+        Ok(self.far_landing(slot)?.saturating_mul(8).saturating_add(byte))
     }
 
     /// Where copies of the instruction at the old slot are that refer to what it refers to.
@@ -143,7 +153,7 @@ impl<'a> Move<'a> {
         if self.given.released.binary_search(&slot).is_ok() {
             return Ok(None);
         }
-        let len = self.code.insn(slot).slots();
+        let len = self.code.program.insns[slot as usize].slots();
         let old = self.code.program.insns.get(slot as usize..slot as usize + len);
         if old.is_none() || old != self.insns.get(new as usize..new as usize + len) {
             if self.copies(slot).next().is_some() {

@@ -1,14 +1,15 @@
 //! [`Object`]: an ELF object, its code in the open.
 
 use alloc::borrow::Cow;
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::fmt;
 
 use super::btf::Btf;
 use super::bytes::Bytes;
-use super::code::{CodeSection, Function, Relocation};
+use super::code::{CodeSection, Relocation};
 use super::error::ElfError;
+use super::functions::Part;
 use super::image::{Content, Image};
 use super::limits::Limits;
 use super::records::ExtLinks;
@@ -33,13 +34,14 @@ pub struct Object<'d> {
     pub(crate) ext: Option<ExtLinks<'d>>,
     pub(crate) notes: Vec<Note>,
     pub(crate) keep_debug: bool,
+    pub(crate) strict: bool,
     /// Whether any position has changed.
     pub(crate) edited: bool,
     /// Differs between states of the object that are not the same.
     pub(crate) version: u64,
 }
 
-/// Something left out of the object because an edit had made it wrong.
+/// Something that was left alone in the object, or left out of it because an edit had made it wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Note {
@@ -47,6 +49,15 @@ pub enum Note {
     Dropped {
         /// Its name.
         section: String,
+    },
+    /// A function, or a reference in it, that cannot be analysed and is left as it stands.
+    LeftAlone {
+        /// Which of [`Object::code`].
+        code: usize,
+        /// What it is about, in slots of that section as it was read. [`Object::place`] says it in words.
+        slot: u32,
+        /// What cannot be analysed.
+        reason: String,
     },
     /// A function that the edit deleted.
     Removed {
@@ -59,6 +70,12 @@ impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dropped { section } => write!(f, "dropped section {section:?}, which the edit made stale"),
+            Self::LeftAlone { code, slot, reason } => {
+                write!(
+                    f,
+                    "code section {code}, slot {slot}: left as it stands, since it cannot be analysed: {reason}"
+                )
+            }
             Self::Removed { function } => write!(f, "removed function {function:?}"),
         }
     }
@@ -131,30 +148,51 @@ impl<'d> Object<'d> {
             ext: None,
             notes: Vec::new(),
             keep_debug: false,
+            strict: false,
             edited: false,
             version: 0,
         };
-        object.read_functions()?;
         object.read_btf()?;
+        object.read_functions()?;
+        object.code.iter().try_for_each(CodeSection::check_places)?;
+        object.note_left_alone();
         let of_ext =
             |code: &CodeSection| code.func_info().len() + code.line_info().len() + code.core_relos().len();
         limits.check_records(&object.image, object.code.iter().map(of_ext).sum())?;
         Ok(object)
     }
 
-    /// Finds the function symbols of every code section.
-    pub(crate) fn read_functions(&mut self) -> Result<(), ElfError> {
-        let mut functions: Vec<Vec<Function>> = alloc::vec![Vec::new(); self.code.len()];
-        for (index, symbol) in self.image.symbols.iter().enumerate() {
-            let code = symbol.section.and_then(|section| self.code_of[section]);
-            if let Some(code) = code.filter(|_| symbol.is_function() && !symbol.dropped) {
-                functions[code].push(Function::read(&self.image, index)?);
+    /// Takes note of the functions that are left as they stand.
+    fn note_left_alone(&mut self) {
+        let mut notes = Vec::new();
+        for (index, code) in self.code.iter().enumerate() {
+            for part in &code.parts {
+                if let Part::LeftAlone(_, reason) = part {
+                    notes.push(Note::LeftAlone {
+                        code: index,
+                        slot: reason.slot(),
+                        reason: reason.to_string(),
+                    });
+                }
+            }
+            for relocation in &code.relocations {
+                if let Some(reason) = self.leads_beyond(index, relocation) {
+                    notes.push(Note::LeftAlone { code: index, slot: relocation.slot, reason: reason.into() });
+                }
             }
         }
-        for (code, functions) in self.code.iter_mut().zip(functions) {
-            code.set_functions(functions)?;
-        }
-        Ok(())
+        self.notes.extend(notes);
+    }
+
+    /// Says so if a relocation leads to a place beyond an end of a code section.
+    pub(crate) fn leads_beyond(&self, code: usize, relocation: &Relocation) -> Option<&'static str> {
+        let symbol = &self.image.symbols[relocation.symbol];
+        let target = self.code_of[symbol.section?]?;
+        let offset = self.code[code].target(relocation, symbol.value);
+        let end = i64::from(self.code[target].len()) * 8;
+        let beyond = offset.is_none_or(|offset| !(0..=end).contains(&offset));
+        let at_end = relocation.is_call() && offset == Some(end);
+        (beyond || at_end).then_some("its relocation leads past the end of a section")
     }
 
     fn read_btf(&mut self) -> Result<(), ElfError> {
@@ -193,7 +231,7 @@ impl<'d> Object<'d> {
         self.btf.as_ref()
     }
 
-    /// What edits so far have made the object lose. O(1).
+    /// What is left alone in the object, and what edits so far have made it lose. O(1).
     #[must_use]
     pub fn notes(&self) -> &[Note] {
         &self.notes
@@ -202,6 +240,12 @@ impl<'d> Object<'d> {
     /// Makes an edit fail, rather than drop the sections for debuggers, if it would make them wrong.
     pub fn keep_debug(&mut self, keep: bool) {
         self.keep_debug = keep;
+    }
+
+    /// Makes [`patch`](super::patch) fail, rather than leave functions alone, if there are any that cannot be
+    /// analysed.
+    pub fn strict(&mut self, strict: bool) {
+        self.strict = strict;
     }
 
     /// The name of a symbol; empty if it has none, or there is no such symbol. O(length).

@@ -6,11 +6,12 @@ use core::fmt;
 
 use super::edit::Edit;
 use super::error::ElfError;
+use super::functions::{Part, Unanalysed, place_of};
 use super::object::Object;
 use super::place::Place;
 use super::stack::stack_budgets;
 use super::tally::{FunctionReport, Track};
-use crate::bpf::{Bpf, CfgError, Cpu, Insn, InsnError, Program};
+use crate::bpf::{Bpf, Cpu, Insn, Program};
 use crate::passes::{self, Pass, blind, dce};
 use crate::{Arena, Error, Linear, List};
 
@@ -77,6 +78,9 @@ impl core::error::Error for PatchError {
 /// what it deleted was the last to refer to a function; the stack that [`blind`] may use is what
 /// code in other sections leaves of it.
 ///
+/// A function that cannot be analysed is left as it stands, byte for byte but for references to what moves, and
+/// [`Object::notes`] says so; [`Object::strict`] makes it an error.
+///
 /// O(passes · size of the object).
 ///
 /// # Errors
@@ -84,6 +88,7 @@ impl core::error::Error for PatchError {
 /// [`PatchError`], with the first thing that went wrong. The object may then hold the work of earlier
 /// passes: throw it away.
 pub fn patch(object: &mut Object<'_>, passes: &[Pass]) -> Result<PatchReport, PatchError> {
+    check(object, passes)?;
     // The symbols that stand for functions change, so what they were has to be kept.
     let old = object.clone();
     let mut track = Track::new(object);
@@ -110,6 +115,41 @@ pub fn patch(object: &mut Object<'_>, passes: &[Pass]) -> Result<PatchReport, Pa
         reports.extend(report);
     }
     Ok(PatchReport { functions: track.report(&old, object), passes: reports, relaxed })
+}
+
+/// Refuses an object of which the evidence about functions contradicts itself; and, if it is to be strict, one with
+/// a function that cannot be analysed.
+fn check(object: &Object<'_>, passes: &[Pass]) -> Result<(), PatchError> {
+    for (code, section) in object.code().iter().enumerate() {
+        let fail = |slot, reason| {
+            let pass = passes.first().map_or("", Pass::name);
+            Err(PatchError { pass, place: Some(Box::new(object.place(code, slot))), reason })
+        };
+        if let Some(conflict) = section.conflicts.first() {
+            let error = section.check_boundaries();
+            return error.or_else(|error| fail(conflict.slot, PatchReason::Elf(error)));
+        }
+        if !object.strict {
+            continue;
+        }
+        for part in section.parts() {
+            match part {
+                Part::LeftAlone(_, Unanalysed::Flow(error)) => {
+                    return fail(place_of(error).unwrap_or_default(), PatchReason::Pass((*error).into()));
+                }
+                Part::LeftAlone(_, Unanalysed::Entered(slot)) => {
+                    let reason = "something leads into the middle of the function";
+                    return fail(*slot, PatchReason::Elf(section.fail(*slot, reason)));
+                }
+                _ => {}
+            }
+        }
+        let beyond = |relocation| Some((relocation, object.leads_beyond(code, relocation)?));
+        if let Some((relocation, reason)) = section.relocations().iter().find_map(beyond) {
+            return fail(relocation.slot, PatchReason::Elf(section.fail(relocation.slot, reason)));
+        }
+    }
+    Ok(())
 }
 
 /// What went wrong in which slot of which code section.
@@ -248,16 +288,7 @@ fn delete_all(list: &mut List<'_, Bpf>, program: &Program) -> Result<passes::Rep
 /// The slot that an error speaks of.
 fn slot_of(error: &passes::Error) -> Option<u32> {
     match *error {
-        passes::Error::Cfg(error) => match error {
-            CfgError::BadSubprog { start, .. } => start,
-            CfgError::BadInsn(InsnError { at, .. }) => u32::try_from(at).ok(),
-            CfgError::OutOfProgram { at, .. }
-            | CfgError::IntoInsn { at, .. }
-            | CfgError::LeavesSubprog { at, .. }
-            | CfgError::NoSubprog { at, .. }
-            | CfgError::FallsOff { at, .. } => Some(at),
-            CfgError::BadLength { .. } => None,
-        },
+        passes::Error::Cfg(error) => place_of(&error),
         passes::Error::Edit(error) => match error {
             Error::BadInsn { at } => Some(at),
             Error::BranchOutside { origin, .. }

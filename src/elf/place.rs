@@ -74,15 +74,19 @@ impl Object<'_> {
 impl CodeSection {
     /// The instructions in a range of slots, each with its first slot.
     ///
-    /// The range must start with an instruction. One cut short at the end of the section is of one slot.
+    /// The range must start with an instruction. Parts that the program shows stand-ins for are shown as they are,
+    /// taken for instructions as well as can be. One cut short at the end of the section is of one slot.
     pub fn insns(&self, range: Range<u32>) -> impl Iterator<Item = (u32, &[Insn])> {
         let insns = &self.program().insns;
         let mut next = range.start;
         core::iter::from_fn(move || {
-            let at = next as usize;
+            let slot = next;
+            let (insns, at) = match self.covered_at(slot) {
+                Some(covered) => (&covered.insns, (slot - covered.start) as usize),
+                None => (insns, slot as usize),
+            };
             let first = insns.get(at).filter(|_| next < range.end)?;
             let insn = insns.get(at..at + first.slots()).unwrap_or(&insns[at..=at]);
-            let slot = next;
             next += if insn.len() == 2 { 2 } else { 1 };
             Some((slot, insn))
         })

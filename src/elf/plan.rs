@@ -5,14 +5,19 @@ use alloc::vec::Vec;
 use object::elf;
 
 use super::btf_ext::{Kind, Records};
-use super::bytes::Bytes;
-use super::code::{R_BPF_64_32, R_BPF_64_ABS32, R_BPF_64_ABS64, R_BPF_64_NODYLD32, Relocation, is_debug};
+use super::bytes::{Bytes, from_u32, from_u64};
+use super::code::{CodeSection, Relocation, is_long};
+use super::cover::Covered;
 use super::error::ElfError;
 use super::image::{Content, Reloc};
 use super::lines::surviving_lines;
 use super::moves::{self, Move};
 use super::object::Object;
+use crate::bpf::Endian;
 use crate::bpf::opcode::{CALL_LOCAL, LD_FUNC};
+
+const CONTRADICTION: &str =
+    "a function starts here by one piece of evidence, in the middle of a function by another";
 
 /// Everything that an edit changes.
 pub(crate) struct Plan {
@@ -25,6 +30,9 @@ pub(crate) struct Plan {
     pub(crate) relocs: Vec<NewRelocs>,
     pub(crate) imms: Vec<Imm>,
     pub(crate) data: Vec<Datum>,
+    /// Addends that relocations of data state themselves: the section of the relocations, which of them, and its
+    /// new addend.
+    pub(crate) addends: Vec<(usize, usize, i64)>,
     /// The sections that go.
     pub(crate) dropped: Vec<usize>,
 }
@@ -34,6 +42,7 @@ pub(crate) struct NewRecords {
     pub(crate) func: Records,
     pub(crate) line: Records,
     pub(crate) core: Records,
+    pub(crate) covered: Vec<Covered>,
 }
 
 /// All relocations of a code section, in section `section`.
@@ -43,11 +52,19 @@ pub(crate) struct NewRelocs {
     pub(crate) relocs: Vec<Reloc>,
 }
 
-/// An addend in an instruction, at its new slot.
+/// An addend in code, at its new slot.
 pub(crate) struct Imm {
     pub(crate) code: usize,
     pub(crate) slot: u32,
-    pub(crate) value: i32,
+    pub(crate) value: Addend,
+}
+
+/// What is put where in a slot.
+pub(crate) enum Addend {
+    /// The immediate of an instruction.
+    Imm(i32),
+    /// Data between functions, from this byte on.
+    Data(u8, Word),
 }
 
 /// An addend, or an entry of a jump table, in data.
@@ -63,6 +80,31 @@ pub(crate) enum Word {
     Long(u64),
 }
 
+impl CodeSection {
+    /// Refuses a section of which the evidence about the boundaries of functions contradicts itself.
+    pub(crate) fn check_boundaries(&self) -> Result<(), ElfError> {
+        let conflict = self.conflicts.first();
+        conflict.map_or(Ok(()), |conflict| Err(self.fail(conflict.slot, CONTRADICTION)))
+    }
+}
+
+impl Word {
+    fn new(value: i64, long: bool) -> Option<Self> {
+        if long {
+            u64::try_from(value).ok().map(Self::Long)
+        } else {
+            u32::try_from(value).ok().map(Self::Short)
+        }
+    }
+
+    pub(crate) fn to_bytes(&self, endian: Endian) -> Vec<u8> {
+        match *self {
+            Self::Short(value) => from_u32(value, endian).to_vec(),
+            Self::Long(value) => from_u64(value, endian).to_vec(),
+        }
+    }
+}
+
 /// For each code section the edit of it, if there is one.
 type Edited<'a> = [Option<Move<'a>>];
 
@@ -70,6 +112,9 @@ impl Plan {
     /// Changes nothing. O(slots of the edited sections + symbols + relocations).
     pub(crate) fn new(object: &Object<'_>, edits: &[moves::NewCode<'_>]) -> Result<Self, ElfError> {
         let mut edited: Vec<Option<Move<'_>>> = object.code.iter().map(|_| None).collect();
+        for edit in edits {
+            object.code.get(edit.code).map_or(Ok(()), CodeSection::check_boundaries)?;
+        }
         for edit in edits {
             let count = object.code.len();
             let code = object.code.get(edit.code).ok_or(ElfError::NoSuchCode { index: edit.code, count })?;
@@ -84,6 +129,7 @@ impl Plan {
             relocs: Vec::new(),
             imms: Vec::new(),
             data: Vec::new(),
+            addends: Vec::new(),
             dropped: Vec::new(),
         };
         if plan.moved {
@@ -105,8 +151,8 @@ impl Plan {
     fn drop_debug(&mut self, object: &Object<'_>) -> Result<(), ElfError> {
         let sections = &object.image.sections;
         for (index, section) in sections.iter().enumerate().filter(|(_, section)| !section.dropped) {
-            let of_debug = matches!(section.content, Content::Relocs { of, .. } if is_debug(&sections[of]));
-            if is_debug(section) || of_debug {
+            let of_stale = matches!(section.content, Content::Relocs { of, .. } if sections[of].is_unread());
+            if section.is_unread() || of_stale {
                 if object.keep_debug {
                     let reason = "the edit would make it wrong, and it is to be kept";
                     return Err(ElfError::section(&section.name, 0, reason));
@@ -161,7 +207,7 @@ impl Plan {
             }
             let holder = object.code_of[of].map(|code| (code, edited[code].as_ref()));
             let mut kept = Vec::new();
-            for reloc in relocs {
+            for (at, reloc) in relocs.iter().enumerate() {
                 let new_slots: Vec<u32> = match holder {
                     Some((_, Some(moved))) => {
                         moved.unchanged(reloc.slot())?.into_iter().chain(moved.copies(reloc.slot())).collect()
@@ -169,17 +215,23 @@ impl Plan {
                     Some((_, None)) => alloc::vec![reloc.slot()],
                     None => Vec::new(),
                 };
-                kept.extend(new_slots.iter().map(|&new| Reloc { offset: u64::from(new) * 8, ..*reloc }));
                 if holder.is_some() && new_slots.is_empty() {
                     continue;
                 }
+                let offset = |slot: u32| u64::from(slot) * 8 + reloc.offset % 8;
+                let mut new_relocs: Vec<Reloc> =
+                    new_slots.into_iter().map(|slot| Reloc { offset: offset(slot), ..*reloc }).collect();
                 let symbol = &image.symbols[reloc.symbol];
-                let Some(section) = symbol.section else { continue };
+                let Some(section) = symbol.section else {
+                    kept.extend(new_relocs);
+                    continue;
+                };
                 if goes[section] {
                     let reason = "a relocation against a section that the edit makes stale";
                     return Err(ElfError::section(&image.sections[index].name, reloc.offset, reason));
                 }
                 let Some(moved) = object.code_of[section].and_then(|code| edited[code].as_ref()) else {
+                    kept.extend(new_relocs);
                     continue;
                 };
                 let gone =
@@ -187,14 +239,17 @@ impl Plan {
                 let shift = Shift { moved, old: symbol.value, new: values[reloc.symbol].ok_or(gone)? };
                 match holder {
                     Some((code, _)) => {
-                        for new in new_slots {
+                        for new in &mut new_relocs {
                             self.move_imm(object, code, reloc, new, &shift)?;
                         }
                     }
-                    None => self.move_datum(object, of, reloc, &shift)?,
+                    None => self.move_datum(object, of, (index, at), &shift)?,
                 }
+                kept.extend(new_relocs);
             }
-            if let Some((code, Some(_))) = holder {
+            if let Some((code, moved)) = holder
+                && (moved.is_some() || kept != relocs)
+            {
                 self.relocs.push(NewRelocs { section: index, code, relocs: kept });
             }
         }
@@ -206,26 +261,36 @@ impl Plan {
         object: &Object<'_>,
         code: usize,
         reloc: &Reloc,
-        new_slot: u32,
+        new: &mut Reloc,
         shift: &Shift<'_>,
     ) -> Result<(), ElfError> {
         let holder = &object.code[code];
-        let slot = reloc.slot();
+        let (slot, new_slot) = (reloc.slot(), new.slot());
         let fail = |reason| ElfError::section(holder.name().as_bytes(), reloc.offset, reason);
-        let target =
-            holder.target(&Relocation::from(reloc), shift.old).ok_or(fail("an address out of range"))?;
+        let relocation = Relocation::from(reloc);
+        let target = holder.target(&relocation, shift.old).ok_or(fail("an address out of range"))?;
         let addend = shift.addend(target)?;
-        let value = if reloc.kind == R_BPF_64_32 {
+        if reloc.addend.is_some() {
+            new.addend = Some(addend);
+            return Ok(());
+        }
+        let range = || fail("its target has gone out of range");
+        if holder.is_data(&relocation) {
+            let byte = u8::try_from(reloc.offset % 8).unwrap_or_default();
+            let value = Addend::Data(byte, Word::new(addend, relocation.is_long()).ok_or_else(range)?);
+            self.imms.push(Imm { code, slot: new_slot, value });
+            return Ok(());
+        }
+        let value = if relocation.is_call() {
             addend / 8 - 1
         } else {
-            let high = holder.program().insns.get(slot as usize + 1);
-            if high.is_none_or(|high| high.imm != 0) {
+            if slot + 1 >= holder.len() || holder.insn(slot + 1).imm != 0 {
                 return Err(fail("an address in code of more than 32 bits"));
             }
             addend
         };
-        let value = i32::try_from(value).map_err(|_| fail("its target has gone out of range"))?;
-        self.imms.push(Imm { code, slot: new_slot, value });
+        let value = i32::try_from(value).map_err(|_| range())?;
+        self.imms.push(Imm { code, slot: new_slot, value: Addend::Imm(value) });
         Ok(())
     }
 
@@ -233,29 +298,29 @@ impl Plan {
         &mut self,
         object: &Object<'_>,
         section: usize,
-        reloc: &Reloc,
+        (relocs, index): (usize, usize),
         shift: &Shift<'_>,
     ) -> Result<(), ElfError> {
         let holder = &object.image.sections[section];
+        let Content::Relocs { relocs: all, .. } = &object.image.sections[relocs].content else {
+            return Ok(());
+        };
+        let reloc = &all[index];
         let fail = |reason| ElfError::section(&holder.name, reloc.offset, reason);
-        let data = Bytes::new(holder.data().ok_or(fail("a relocation of nothing"))?, object.image.endian);
+        let data = holder.data().ok_or(fail("a relocation of nothing"))?;
         let offset = usize::try_from(reloc.offset).map_err(|_| fail("beyond the end"))?;
-        let cut = || fail("a relocation that goes beyond the end of its section");
-        let (old, long) = match reloc.kind {
-            R_BPF_64_ABS64 => (data.u64(offset).ok_or_else(cut)?, true),
-            R_BPF_64_ABS32 | R_BPF_64_NODYLD32 => (data.u32(offset).ok_or_else(cut)?.into(), false),
-            _ => return Err(fail("a relocation of data that cannot be moved")),
-        };
-        let base = i64::try_from(shift.old).ok();
-        let target = base.and_then(|base| base.checked_add(i64::try_from(old).ok()?));
+        let long = is_long(reloc.kind).ok_or(fail("a relocation of data that cannot be moved"))?;
+        let old = reloc.addend_in(data, object.image.endian);
+        let old = old.ok_or(fail("a relocation that goes beyond the end of its section"))?;
+        let target = i64::try_from(shift.old).ok().and_then(|base| base.checked_add(old));
         let new = shift.addend(target.ok_or(fail("an address out of range"))?)?;
-        let range = || fail("its target has gone out of range");
-        let value = if long {
-            Word::Long(u64::try_from(new).map_err(|_| range())?)
+        if old == new {
+            return Ok(());
+        }
+        if reloc.addend.is_some() {
+            self.addends.push((relocs, index, new));
         } else {
-            Word::Short(u32::try_from(new).map_err(|_| range())?)
-        };
-        if i64::try_from(old) != Ok(new) {
+            let value = Word::new(new, long).ok_or(fail("its target has gone out of range"))?;
             self.data.push(Datum { section, offset, value });
         }
         Ok(())
@@ -292,7 +357,7 @@ impl Shift<'_> {
     /// What has to be added to the symbol now to get at what was at byte `target` of the section.
     fn addend(&self, target: i64) -> Result<i64, ElfError> {
         let new = i64::try_from(self.new).unwrap_or(i64::MAX);
-        Ok(self.moved.landing_bytes(target)? - new)
+        Ok(self.moved.landing_bytes(target)?.saturating_sub(new))
     }
 }
 
@@ -316,6 +381,7 @@ impl NewRecords {
             func: code.func.repositioned(&func, code.endian),
             line: code.line.repositioned(&line, code.endian),
             core: code.core.repositioned(&adapted, code.endian),
+            covered: moved.covered()?,
         })
     }
 }

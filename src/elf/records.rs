@@ -17,19 +17,29 @@ const SECTION: &[u8] = b".BTF.ext";
 pub(crate) struct ExtLinks<'d> {
     pub(crate) section: usize,
     ext: BtfExt<'d>,
-    /// For each group of each table its code section, if it is one.
-    owners: [Vec<Option<Owner>>; 3],
+    /// For each group of each table what its records are of.
+    owners: [Vec<Owner>; 3],
     /// The section with its relocations, if it has one.
     relocs: Option<usize>,
     /// Why the section cannot be written anew.
     frozen: Option<&'static str>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Owner {
-    code: usize,
-    /// The symbol and the type that all its records are relocated with, if they are.
-    reloc: Option<(usize, u32)>,
+/// What the records of a group are of.
+#[derive(Clone, Debug)]
+enum Owner {
+    /// A code section; and what all the records are relocated with, if they are.
+    Code(usize, Option<RecordReloc>),
+    /// A section without code, whose records stay as they are: what each of them is relocated with.
+    Nothing(Vec<Option<RecordReloc>>),
+}
+
+/// What a record is relocated with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct RecordReloc {
+    symbol: usize,
+    kind: u32,
+    addend: Option<i64>,
 }
 
 impl<'d> ExtLinks<'d> {
@@ -70,21 +80,23 @@ impl<'d> ExtLinks<'d> {
                     Some(&[index]) => Some(index),
                     Some(_) => return Err(fail(group.start, "records of two sections with one name")),
                 };
-                let owner = owner.map(|index| {
-                    let reloc = group_reloc(image, group, record, code[index].section, &mut places);
-                    if reloc.is_err() {
-                        links.frozen = Some("its relocations are not one a record");
+                let relocs = take_relocs(group, record, &mut places);
+                let owner = match owner {
+                    Some(code_index) => {
+                        let reloc = common_reloc(image, code[code_index].section, &relocs);
+                        if reloc.is_err() {
+                            links.frozen = Some("its relocations are not one a record");
+                        }
+                        let start = group.start;
+                        let records = core::mem::take(&mut group.records);
+                        code[code_index]
+                            .take_records(kind, records)
+                            .map_err(|(index, reason)| fail(start + index * record, reason))?;
+                        Owner::Code(code_index, reloc.unwrap_or_default())
                     }
-                    Owner { code: index, reloc: reloc.unwrap_or_default() }
-                });
+                    None => Owner::Nothing(relocs),
+                };
                 links.owners[kind as usize].push(owner);
-                if let Some(owner) = owner {
-                    let code = &mut code[owner.code];
-                    let start = group.start;
-                    let records = core::mem::take(&mut group.records);
-                    code.take_records(kind, records)
-                        .map_err(|(index, reason)| fail(start + index * record, reason))?;
-                }
             }
         }
         if !places.is_empty() {
@@ -101,9 +113,9 @@ impl<'d> ExtLinks<'d> {
     /// Makes sure that the records of a code section are written, under the name that its section has in `.BTF`.
     pub(crate) fn own(&mut self, kind: Kind, code: usize, name: u32, record: usize) {
         let owners = &mut self.owners[kind as usize];
-        if owners.iter().flatten().all(|owner| owner.code != code) {
+        if owners.iter().all(|owner| !matches!(owner, Owner::Code(of, _) if *of == code)) {
             self.ext.add_group(kind, name, record);
-            owners.push(Some(Owner { code, reloc: None }));
+            owners.push(Owner::Code(code, None));
         }
     }
 
@@ -123,8 +135,8 @@ impl<'d> ExtLinks<'d> {
         for kind in Kind::ALL {
             let groups = &mut ext.tables[kind as usize].groups;
             for (group, owner) in groups.iter_mut().zip(&self.owners[kind as usize]) {
-                if let Some(owner) = owner {
-                    group.records = code[owner.code].records(kind).clone();
+                if let Owner::Code(index, _) = owner {
+                    group.records = code[*index].records(kind).clone();
                 }
             }
         }
@@ -132,17 +144,21 @@ impl<'d> ExtLinks<'d> {
         if let Some(index) = self.relocs {
             let mut relocs = Vec::new();
             for group in placed {
-                let owner = self.owners[group.kind as usize][group.group];
-                let Some((owner, (symbol, kind))) = owner.and_then(|owner| Some((owner, owner.reloc?)))
-                else {
-                    continue;
-                };
-                let (len, record) = (code[owner.code].records(group.kind).len(), ext.record_len(group.kind));
-                relocs.extend((0..len).map(|index| Reloc {
-                    offset: (group.start + index * record) as u64,
-                    symbol,
-                    kind,
-                }));
+                let record = ext.record_len(group.kind);
+                let at = |index: usize| (group.start + index * record) as u64;
+                match &self.owners[group.kind as usize][group.group] {
+                    Owner::Code(index, Some(reloc)) => {
+                        let len = code[*index].records(group.kind).len();
+                        relocs.extend((0..len).map(|index| reloc.at(at(index))));
+                    }
+                    Owner::Code(_, None) => {}
+                    Owner::Nothing(of_records) => {
+                        let relocated = of_records.iter().enumerate();
+                        relocs.extend(
+                            relocated.filter_map(|(index, reloc)| Some(reloc.as_ref()?.at(at(index)))),
+                        );
+                    }
+                }
             }
             image.sections[index].content = Content::Relocs { of: self.section, relocs };
         }
@@ -151,25 +167,39 @@ impl<'d> ExtLinks<'d> {
     }
 }
 
-/// What all records of a group are relocated with, each at its start; takes those relocations out of
-/// `places`. `Err` if not all are, or not alike, or not from the start of the section.
-fn group_reloc(
+impl RecordReloc {
+    fn at(self, offset: u64) -> Reloc {
+        Reloc { offset, symbol: self.symbol, kind: self.kind, addend: self.addend }
+    }
+}
+
+/// What each record of a group is relocated with, at its start; takes those relocations out of `places`.
+fn take_relocs(group: &Group, record: usize, places: &mut HashMap<u64, Reloc>) -> Vec<Option<RecordReloc>> {
+    let of = |index| places.remove(&((group.start + index * record) as u64));
+    let relocs = (0..group.records.len()).map(of);
+    relocs
+        .map(|reloc| {
+            let Reloc { symbol, kind, addend, .. } = reloc?;
+            Some(RecordReloc { symbol, kind, addend })
+        })
+        .collect()
+}
+
+/// What all records of a code section are relocated with. `Err` if not all are, or not alike, or not from
+/// the start of the section.
+fn common_reloc(
     image: &Image<'_>,
-    group: &Group,
-    record: usize,
     section: usize,
-    places: &mut HashMap<u64, Reloc>,
-) -> Result<Option<(usize, u32)>, ()> {
-    let mut found = (0..group.records.len())
-        .map(|index| places.remove(&((group.start + index * record) as u64)))
-        .map(|reloc| reloc.map(|reloc| (reloc.symbol, reloc.kind)));
-    let first = found.next().flatten();
-    if found.any(|other| other != first) {
+    relocs: &[Option<RecordReloc>],
+) -> Result<Option<RecordReloc>, ()> {
+    let first = relocs.first().copied().flatten();
+    if relocs.iter().any(|&other| other != first) {
         return Err(());
     }
-    let from_start = first.is_none_or(|(symbol, _)| {
-        let symbol = &image.symbols[symbol];
-        symbol.section == Some(section) && symbol.value == 0 && !symbol.is_function()
+    let from_start = first.is_none_or(|reloc| {
+        let symbol = &image.symbols[reloc.symbol];
+        let at_start = symbol.value == 0 && reloc.addend.is_none();
+        symbol.section == Some(section) && at_start && !symbol.is_function()
     });
     if from_start { Ok(first) } else { Err(()) }
 }
@@ -197,14 +227,9 @@ impl CodeSection {
             return Err((0, "a section that is listed twice"));
         }
         for (index, slot) in records.slots(self.endian).enumerate() {
-            if slot >= self.len() {
+            // A function without code at the end of the section has its records there.
+            if slot > self.len() || (slot == self.len() && kind == Kind::Core) {
                 return Err((index, "a record beyond the end of its section"));
-            }
-            if self.is_inside(slot) {
-                return Err((index, "a record inside an instruction"));
-            }
-            if kind == Kind::Core {
-                self.pin(slot);
             }
         }
         *self.records_mut(kind) = records;

@@ -2,13 +2,11 @@
 
 use alloc::vec::Vec;
 
-use super::bytes::Bytes;
-use super::code::{
-    Binding, CodeSection, R_BPF_64_ABS32, R_BPF_64_ABS64, R_BPF_64_NODYLD32, Relocation, is_debug,
-};
+use object::elf;
+
+use super::code::{Binding, CodeSection, Relocation};
+use super::functions::{Part, displacements};
 use super::object::{Object, Referent};
-use crate::Isa;
-use crate::bpf::Bpf;
 
 /// A subprogram of an object.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -72,16 +70,33 @@ impl Object<'_> {
     ///
     /// Every subprogram of a section other than `.text` is a program of its own, which a loader may load.
     /// So is, in `.text`, one with a global or weak symbol, one without any symbol, and one that data
-    /// refers to. What their code refers to, by relocation or by displacement, is reached too.
+    /// refers to. What their code refers to, by relocation or by displacement, is reached too; and so is what
+    /// lies between functions, if the function before it is.
     ///
     /// O(slots + relocations + symbols).
     #[must_use]
     pub fn reachable(&self) -> Reachable {
+        self.search(false)
+    }
+
+    /// Finds the subprograms that a loader loads unless it is told otherwise: programs, and what they refer to.
+    ///
+    /// O(slots + relocations + symbols).
+    pub(crate) fn loaded(&self) -> Reachable {
+        self.search(true)
+    }
+
+    fn search(&self, programs_only: bool) -> Reachable {
         let state = self.code.iter().map(|code| alloc::vec![State::default(); code.program.subprogs.len()]);
-        let mut search =
-            Search { object: self, found: Reachable { state: state.collect() }, todo: Vec::new() };
+        let mut search = Search {
+            object: self,
+            programs_only,
+            found: Reachable { state: state.collect() },
+            todo: Vec::new(),
+        };
         search.visit_entries();
         search.visit_data();
+        search.visit_front();
         // Sorted by slot, so that those of a subprogram are a range.
         let mut relocations: Vec<Vec<Relocation>> =
             self.code.iter().map(|code| code.relocations.clone()).collect();
@@ -97,6 +112,8 @@ impl Object<'_> {
 
 struct Search<'a> {
     object: &'a Object<'a>,
+    /// Whether to begin with programs alone.
+    programs_only: bool,
     found: Reachable,
     todo: Vec<SubprogramId>,
 }
@@ -115,50 +132,43 @@ impl Search<'_> {
         }
     }
 
+    /// The functions that a loader may enter.
     fn visit_entries(&mut self) {
         for (index, code) in self.object.code.iter().enumerate() {
-            let mut hidden = alloc::vec![false; code.program.subprogs.len()];
-            if code.name() == ".text" {
-                for function in &code.functions {
+            let subprogs = &code.program.subprogs;
+            let mut hidden = alloc::vec![self.programs_only; subprogs.len()];
+            if self.programs_only {
+                // `?` marks programs that are not loaded unless somebody asks for them.
+                let is_program = code.name() != ".text" && !code.name().starts_with('?');
+                hidden.fill(!is_program);
+            } else if code.name() == ".text" {
+                for function in code.functions.iter().filter(|function| function.start < code.len()) {
                     hidden[code.subprogram_at(function.start)] = true;
                 }
                 for function in code.functions.iter().filter(|function| function.binding != Binding::Local) {
                     hidden[code.subprogram_at(function.start)] = false;
                 }
             }
-            for (&start, hidden) in code.program.subprogs.iter().zip(hidden) {
-                if !hidden {
+            for ((&start, part), hidden) in subprogs.iter().zip(&code.parts).zip(hidden) {
+                if !hidden && part.is_function() {
                     self.reach(index, start, true);
                 }
             }
         }
     }
 
-    /// Relocations in data. Those in `.BTF` and `.BTF.ext` describe code; they do not run it.
-    fn visit_data(&mut self) {
-        let image = &self.object.image;
-        for (_, of, relocs) in image.relocs() {
-            let section = &image.sections[of];
-            if self.object.code_of[of].is_some() || is_debug(section) || section.name.starts_with(b".BTF") {
-                continue;
-            }
-            let data = Bytes::new(section.data().unwrap_or_default(), image.endian);
-            for reloc in relocs {
-                let symbol = &image.symbols[reloc.symbol];
-                let Some(code) = symbol.section.and_then(|section| self.object.code_of[section]) else {
-                    continue;
-                };
-                let addend = usize::try_from(reloc.offset).ok().and_then(|at| match reloc.kind {
-                    R_BPF_64_ABS64 => data.u64(at),
-                    R_BPF_64_ABS32 | R_BPF_64_NODYLD32 => data.u32(at).map(u64::from),
-                    _ => None,
-                });
-                let target = addend.and_then(|addend| symbol.value.checked_add(addend));
-                if let Some(slot) = target.and_then(|target| u32::try_from(target / 8).ok()) {
-                    self.reach(code, slot, true);
-                }
+    /// What lies in front of all functions of a section stays there.
+    fn visit_front(&mut self) {
+        for (index, code) in self.object.code.iter().enumerate() {
+            if code.parts.first() == Some(&Part::Between) {
+                self.reach(index, 0, true);
             }
         }
+    }
+
+    fn visit_data(&mut self) {
+        let object = self.object;
+        object.each_data_reference(|code, slot| self.reach(code, slot, true));
     }
 
     fn visit_code(&mut self, id: SubprogramId, relocations: &[Relocation]) {
@@ -166,18 +176,46 @@ impl Search<'_> {
         let range = code.subprogram_range(id.subprogram);
         let first = relocations.partition_point(|relocation| relocation.slot < range.start);
         for relocation in relocations[first..].iter().take_while(|relocation| relocation.slot < range.end) {
-            if let Referent::Code { code, slot } = self.object.referent(id.code, relocation) {
-                self.reach(code, slot, true);
+            match self.object.referent(id.code, relocation) {
+                Referent::Code { code, slot } => self.reach(code, slot, true),
+                // It leads past the end, but what it is relative to has to stay.
+                _ => self.reach_symbol(relocation.symbol),
             }
         }
-        for slot in range {
-            let insn = [code.insn(slot)];
-            if Bpf::fields(&insn) != 0 {
-                let target = i64::from(slot) + Bpf::base(&insn, 0) + Bpf::read(&insn, 0);
-                if let Ok(target) = u32::try_from(target) {
-                    self.reach(id.code, target, false);
+        match code.parts[id.subprogram] {
+            Part::Function(_) => {
+                for (_, target) in displacements(&code.program.insns[..range.end as usize], range.start) {
+                    if let Ok(target) = u32::try_from(target) {
+                        self.reach(id.code, target, false);
+                    }
                 }
             }
+            Part::LeftAlone(..) => {
+                // A pass sees nothing of its references, and control may go on behind it.
+                let covered = code.covered_at(range.start).map_or(&[][..], |covered| &covered.insns);
+                for (_, target) in displacements(covered, 0) {
+                    if let Ok(target) = u32::try_from(target + i64::from(range.start)) {
+                        self.reach(id.code, target, true);
+                    }
+                }
+                if covered.last().is_some_and(|last| !last.ends_flow()) {
+                    self.reach(id.code, range.end, true);
+                }
+            }
+            Part::Between => {}
+        }
+        // What lies behind a function stays with it.
+        if code.parts.get(id.subprogram + 1) == Some(&Part::Between) {
+            self.reach(id.code, range.end, true);
+        }
+    }
+
+    fn reach_symbol(&mut self, symbol: usize) {
+        let symbol = &self.object.image.symbols[symbol];
+        let code = symbol.section.and_then(|section| self.object.code_of[section]);
+        let slot = u32::try_from(symbol.value / 8).ok();
+        if let Some((code, slot)) = code.zip(slot).filter(|_| symbol.kind() != elf::STT_SECTION) {
+            self.reach(code, slot, true);
         }
     }
 }

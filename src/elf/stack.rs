@@ -3,9 +3,11 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::functions::Part;
 use super::object::{Object, Referent};
 use super::refs::SubprogramId;
-use crate::bpf::{Cfg, CfgError, Frames, MAX_STACK, TAIL_CALL_STACK, is_tail_call};
+use crate::bpf::opcode::FRAME_POINTER;
+use crate::bpf::{Cfg, CfgError, Frames, Insn, MAX_STACK, TAIL_CALL_STACK, is_tail_call};
 
 /// What a frame may grow by when one register is spilled to it: the kernel counts in whole 32s.
 const GROWTH: u32 = 32;
@@ -19,11 +21,10 @@ const GROWTH: u32 = 32;
 pub(crate) fn stack_budgets(object: &Object<'_>) -> Result<Vec<u16>, (usize, CfgError)> {
     let mut graph = Graph::new(object);
     if !graph.linked.contains(&true) {
-        return Ok(vec![MAX_STACK; object.code.len()]);
+        return Ok(limit_around_unknown(object, vec![MAX_STACK; object.code.len()]));
     }
     graph.weigh(object)?;
-    let mut insns = object.code.iter().flat_map(|code| &code.program.insns);
-    let tail_calls = insns.any(|insn| is_tail_call(*insn));
+    let tail_calls = object.code.iter().any(|code| code.as_written().iter().any(|insn| is_tail_call(*insn)));
     let limit = u32::from(if tail_calls { TAIL_CALL_STACK } else { MAX_STACK });
     let around = graph.around();
     let budgets = graph.bases.windows(2).zip(&graph.linked).map(|(range, &linked)| {
@@ -34,7 +35,32 @@ pub(crate) fn stack_budgets(object: &Object<'_>) -> Result<Vec<u16>, (usize, Cfg
         };
         u16::try_from(limit.saturating_sub(most)).unwrap_or(MAX_STACK)
     });
-    Ok(budgets.collect())
+    Ok(limit_around_unknown(object, budgets.collect()))
+}
+
+/// Lets no frame grow where a function that is left alone is in a chain of calls: how much stack it takes, and whom it
+/// calls, is not known.
+fn limit_around_unknown(object: &Object<'_>, mut budgets: Vec<u16>) -> Vec<u16> {
+    for (index, section) in object.code.iter().enumerate() {
+        for (subprogram, part) in section.parts.iter().enumerate() {
+            let range = section.subprogram_range(subprogram);
+            let unknown = matches!(part, Part::LeftAlone(..));
+            let uses =
+                |insn: &Insn| insn.is_call() || insn.src() == FRAME_POINTER || insn.dst() == FRAME_POINTER;
+            if !unknown
+                || !section.covered_at(range.start).is_some_and(|covered| covered.insns.iter().any(uses))
+            {
+                continue;
+            }
+            budgets[index] = 0;
+            for relocation in section.relocations.iter().filter(|of| range.contains(&of.slot)) {
+                if let Referent::Code { code, .. } = object.referent(index, relocation) {
+                    budgets[code] = 0;
+                }
+            }
+        }
+    }
+    budgets
 }
 
 /// Who refers to whom. A node is a subprogram.

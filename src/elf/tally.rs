@@ -69,11 +69,13 @@ impl Track {
     pub(crate) fn report(&self, old: &Object<'_>, new: &Object<'_>) -> Vec<FunctionReport> {
         let mut reports = Vec::new();
         for ((old, new), homes) in old.code().iter().zip(new.code()).zip(&self.homes) {
-            let first = reports.len();
-            for (subprogram, &start) in old.program().subprogs.iter().enumerate() {
+            let mut of_section = Vec::new();
+            let mut rows = Vec::new();
+            for (subprogram, (&start, part)) in old.program().subprogs.iter().zip(old.parts()).enumerate() {
+                rows.push(part.is_function());
                 let before = old.insns(old.subprogram_range(subprogram)).count();
                 let before = u32::try_from(before).unwrap_or(u32::MAX);
-                reports.push(FunctionReport {
+                of_section.push(FunctionReport {
                     section: old.name().to_owned(),
                     function: old.function_name(start).unwrap_or_default().to_owned(),
                     before,
@@ -85,7 +87,7 @@ impl Track {
             }
             for (at, _) in new.insns(0..new.len()) {
                 let home = homes[at as usize];
-                let report = &mut reports[first + old.subprogram_at(home.slot)];
+                let report: &mut FunctionReport = &mut of_section[old.subprogram_at(home.slot)];
                 report.after += 1;
                 if home.original {
                     report.deleted -= 1;
@@ -96,6 +98,8 @@ impl Track {
                     report.inserted += 1;
                 }
             }
+            reports
+                .extend(of_section.into_iter().zip(rows).filter_map(|(report, row)| row.then_some(report)));
         }
         reports
     }

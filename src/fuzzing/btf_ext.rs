@@ -94,22 +94,31 @@ fn some<'a, T: Arbitrary<'a>>(u: &mut Unstructured<'a>, most: usize) -> Result<V
 fn code(u: &mut Unstructured<'_>) -> Result<Code> {
     let mut insns = Vec::new();
     for _ in 0..u.int_in_range(0..=10)? {
-        match u.int_in_range(0..=3)? {
+        match u.int_in_range(0..=4)? {
             0 => insns.extend(Insn::ld_imm64_kind(1, 0, 7, 0)),
             1 => insns.push(Insn::mov64_imm(2, 3)),
             2 => insns.push(Insn::jmp_imm(0x10, 1, 0, 0)),
+            3 => insns.extend([Insn::mov64_imm(0, 0), Insn::exit()]),
             _ => insns.push(Insn::new(0x61, 1, 1, 4, 0)),
         }
     }
     insns.extend([Insn::mov64_imm(0, 0), Insn::exit()]);
     let mut records: [Vec<Record>; 3] = [some(u, 6)?, some(u, 8)?, some(u, 4)?];
     let starts = starts(&insns);
-    for table in &mut records {
+    // A record of a function says where one starts: at the start, and after the end of another.
+    let ends = |at: usize| at == 0 || insns[at - 1].is_exit();
+    let functions: Vec<usize> = starts.iter().copied().filter(|&at| ends(at)).collect();
+    for (table, starts) in records.iter_mut().zip([&functions, &starts, &starts]) {
         for record in &mut *table {
             let start = starts[usize::from(record.at) % starts.len()];
             record.at = u8::try_from(start).expect("few slots");
         }
         table.sort_by_key(|record| record.at);
+        if starts.len() == functions.len()
+            && let Some(first) = table.first_mut()
+        {
+            first.at = 0;
+        }
         table.dedup_by_key(|record| record.at);
     }
     Ok(Code { insns, records })

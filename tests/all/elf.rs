@@ -427,6 +427,14 @@ fn the_error_says_where() {
     };
     fails(&change(4, 1), "not a 64-bit ELF file");
     fails(&change(5, 3), "unknown byte order");
-    fails(&change(16, 2), "not a relocatable object");
+    fails(&change(16, 4), "not a relocatable object");
+    fails(&change(16, 2), "a linked program");
     fails(&change(18, 62), "made for another machine");
+    fails(b"BC\xc0\xde and more", "LLVM bitcode");
+    fails(b"\xde\xc0\x17\x0b and more", "LLVM bitcode");
+    // Solana's tools make shared objects, for a machine number of their own since 2024.
+    let mut solana = change(16, 3);
+    fails(&solana, "Solana");
+    solana[18..20].copy_from_slice(&263_u16.to_le_bytes());
+    fails(&solana, "Solana");
 }

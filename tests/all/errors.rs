@@ -392,6 +392,7 @@ fn elf(seen: &mut Seen) {
     bad[usize::try_from(start).expect("short") + slot * 8] = 0xff;
     // No such instruction: the pass says where.
     let mut object = Object::parse(&bad).expect("its tables are sound");
+    object.strict(true);
     let pass = Pass::by_name("dce").expect("there is one");
     let error = patch(&mut object, &[pass]).expect_err("a pass gives up");
     let text = error.to_string();

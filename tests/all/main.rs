@@ -28,6 +28,8 @@ mod errors;
 mod facts;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod faults;
+#[cfg(feature = "elf")]
+mod field;
 #[cfg(feature = "bpf")]
 mod fixups;
 #[cfg(feature = "fuzzing")]

@@ -209,6 +209,7 @@ fn resolve(
                     offset: u64::from(new) * 8,
                     symbol: symbol.0,
                     kind: R_BPF_64_64,
+                    addend: None,
                 });
             }
             Reference::Call { symbol } => {
@@ -224,6 +225,7 @@ fn resolve(
                     offset: u64::from(new) * 8,
                     symbol: symbol.0,
                     kind: R_BPF_64_32,
+                    addend: None,
                 });
             }
             Reference::Core { type_id, access, kind } => {
