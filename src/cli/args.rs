@@ -63,6 +63,7 @@ pub(super) enum Command {
 }
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct PatchArgs {
     /// The object to read; `-` is the standard input
     #[arg(value_name = "IN")]

@@ -106,8 +106,7 @@ impl CodeSection {
     /// Puts bytes into the data from byte `byte` of a slot on, which must be covered.
     pub(crate) fn set_bytes(&mut self, slot: u32, byte: u8, bytes: &[u8]) {
         let endian = self.endian;
-        let mut at = usize::from(byte);
-        for byte in bytes {
+        for (at, byte) in (usize::from(byte)..).zip(bytes) {
             let slot = slot + u32::from(at >= 8);
             if slot < self.len() {
                 let insn = self.insn_mut(slot);
@@ -115,7 +114,6 @@ impl CodeSection {
                 raw[at % 8] = *byte;
                 *insn = from_bytes(raw, endian);
             }
-            at += 1;
         }
     }
 

@@ -172,6 +172,8 @@ impl Object<'_> {
         for (code, functions) in self.code.iter_mut().zip(functions) {
             code.uncover();
             code.set_functions(functions)?;
+            code.take_func_info();
+            code.take_line_info();
         }
         let found = self.evidence();
         for (code, found) in self.code.iter_mut().zip(found) {
@@ -284,11 +286,11 @@ impl CodeSection {
     fn divide(&mut self, found: Found) {
         let (starts, entered, conflicts) = Search::new(&self.program.insns, found).run();
         self.conflicts = conflicts;
-        let mut parts = Parts { section: self, starts: &starts, subprogs: Vec::new(), parts: Vec::new() };
+        let mut parts = Parts { section: self, starts: &starts, subprogs: Vec::new(), kinds: Vec::new() };
         parts.lay();
         parts.mark_entered(&entered);
-        let Parts { subprogs, parts, .. } = parts;
-        (self.program.subprogs, self.parts) = (subprogs, parts);
+        let Parts { subprogs, kinds, .. } = parts;
+        (self.program.subprogs, self.parts) = (subprogs, kinds);
         self.cover();
     }
 }
@@ -444,13 +446,13 @@ struct Parts<'a> {
     section: &'a CodeSection,
     starts: &'a [Start],
     subprogs: Vec<u32>,
-    parts: Vec<Part>,
+    kinds: Vec<Part>,
 }
 
 impl Parts<'_> {
     fn push(&mut self, start: u32, part: Part) {
         self.subprogs.push(start);
-        self.parts.push(part);
+        self.kinds.push(part);
     }
 
     fn end(&self, part: usize) -> u32 {
@@ -477,7 +479,7 @@ impl Parts<'_> {
             self.push(start.slot, part);
             at = end;
         }
-        if at < self.section.len() || self.parts.is_empty() {
+        if at < self.section.len() || self.kinds.is_empty() {
             self.push(at, Part::Between);
         }
     }
@@ -507,8 +509,8 @@ impl Parts<'_> {
     /// Takes the functions that something leads into the middle of for ones that cannot be analysed.
     fn mark_entered(&mut self, addresses: &[u32]) {
         let mut entered: Vec<u32> = addresses.to_vec();
-        for part in 0..self.parts.len() {
-            if !matches!(self.parts[part], Part::LeftAlone(..)) {
+        for part in 0..self.kinds.len() {
+            if !matches!(self.kinds[part], Part::LeftAlone(..)) {
                 continue;
             }
             let range = self.subprogs[part]..self.end(part);
@@ -518,10 +520,10 @@ impl Parts<'_> {
         }
         for slot in entered {
             let part = self.subprogs.partition_point(|&start| start <= slot).saturating_sub(1);
-            if let Part::Function(evidence) = self.parts[part]
+            if let Part::Function(evidence) = self.kinds[part]
                 && self.subprogs[part] != slot
             {
-                self.parts[part] = Part::LeftAlone(evidence, Unanalysed::Entered(slot));
+                self.kinds[part] = Part::LeftAlone(evidence, Unanalysed::Entered(slot));
             }
         }
     }
@@ -598,8 +600,6 @@ pub(crate) fn place_of(error: &CfgError) -> Option<u32> {
         | CfgError::NoSubprog { at, .. }
         | CfgError::FallsOff { at, .. } => Some(at),
         CfgError::BadLength { .. } => None,
-        #[allow(unreachable_patterns, reason = "the error may grow")]
-        _ => None,
     }
 }
 

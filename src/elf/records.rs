@@ -233,16 +233,11 @@ impl CodeSection {
             }
         }
         *self.records_mut(kind) = records;
-        match kind {
-            Kind::Func => self.take_func_info(),
-            Kind::Line => self.take_line_info(),
-            Kind::Core => {}
-        }
         Ok(())
     }
 
     /// Puts the function records into the program, in the order of their positions.
-    fn take_func_info(&mut self) {
+    pub(crate) fn take_func_info(&mut self) {
         let table = self.func.iter(self.endian).map(|record| {
             let field = |at| record.u32(at).unwrap_or_default();
             crate::bpf::FuncInfo { insn_off: field(0) / 8, type_id: field(4) }
@@ -252,7 +247,7 @@ impl CodeSection {
     }
 
     /// Puts the line records into the program, in the order of their positions: of several at one position the last.
-    fn take_line_info(&mut self) {
+    pub(crate) fn take_line_info(&mut self) {
         let lines = self.line.iter(self.endian).rev().map(|record| {
             let field = |at| record.u32(at).unwrap_or_default();
             crate::bpf::LineInfo {
