@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
+use object::{Object as _, ObjectComdat as _, ObjectSection as _, RelocationTarget};
 use relinear::bpf::{Endian, Insn, encode};
 use relinear::elf::{ElfError, Evidence, Note, Object, Part, Unanalysed, patch};
 use relinear::passes::{Pass, blind, dce};
@@ -437,7 +438,6 @@ fn relocations_with_addends_move() {
     let b = again.code()[0].functions().iter().find(|function| function.name == "b").unwrap().start;
     assert!(b > 2);
     assert_eq!(callees(&again, "tc"), [b]);
-    use object::{Object as _, ObjectSection as _, RelocationTarget};
     let read = object::File::parse(&*written).unwrap();
     let relocs: Vec<_> = read.section_by_name(".data").unwrap().relocations().collect();
     assert_eq!(relocs.len(), 1);
@@ -457,7 +457,6 @@ fn old_relocations_of_data_move() {
     assert_eq!(object.code()[0].program().subprogs, [0, 2], "an address is evidence");
     patch(&mut object, &both()).unwrap();
     let written = object.write().unwrap();
-    use object::{Object as _, ObjectSection as _};
     let read = object::File::parse(&*written).unwrap();
     let found =
         u64::from_le_bytes(read.section_by_name(".maps").unwrap().data().unwrap()[8..].try_into().unwrap());
@@ -522,7 +521,6 @@ fn sections_that_no_loader_reads_pass_or_go() {
     let file = object(sections, &[("a", GLOBAL | FUNC, 1, 0, 16)]);
     let mut object = Object::parse(&file).unwrap();
     assert_eq!(object.check(), []);
-    use object::{Object as _, ObjectSection as _};
     let names = |file: &[u8]| -> Vec<String> {
         let read = object::File::parse(file).unwrap();
         read.sections().map(|section| section.name().unwrap().to_owned()).collect()
@@ -562,7 +560,6 @@ fn groups_move() {
     assert_eq!(object.check(), []);
     patch(&mut object, &both()).unwrap();
     let written = object.write().unwrap();
-    use object::{Object as _, ObjectComdat as _, ObjectSection as _};
     let read = object::File::parse(&*written).unwrap();
     let groups: Vec<_> = read.comdats().collect();
     assert_eq!(groups.len(), 1);
