@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use relinear::bpf::{Bpf, Cpu, Insn, Program};
 use relinear::elf::{Edit, Object};
-use relinear::passes::{Pass, blind, dce};
+use relinear::passes::{blind, dce};
 use relinear::{Arena, Branch, Handle, Isa, Linear, List, Map, Patch, Target};
 use serde::Serialize;
 
@@ -101,15 +101,15 @@ fn patch(file: &[u8], pass: &str) -> Result<Parts, Box<dyn Error>> {
         if roots.is_empty() {
             continue;
         }
-        let pass = match pass {
-            "dce" => Pass::Dce(dce::Options { roots: Some(roots) }),
-            _ => Pass::Blind(blind::Options::default()),
-        };
         arena.reset();
         since();
         let mut list = List::<Bpf>::new(&arena, &program.insns)?;
         parts.list += since();
-        pass.run(program, &mut list)?;
+        if pass == "dce" {
+            dce::run(program, &mut list, &dce::Options { roots: Some(roots) })?;
+        } else {
+            blind::run(program, &mut list, &blind::Options::default())?;
+        }
         let with_edits = since();
         let mut linear = Linear::default();
         list.linearize_relaxed(&Cpu::V4, &mut linear)?;

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use clap::{Args, Parser, Subcommand};
-use relinear::passes::Pass;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use relinear::bpf::Cpu;
+use relinear::elf::Passes;
 
 /// Edit eBPF objects in linear time.
 ///
@@ -83,6 +84,10 @@ pub(super) struct PatchArgs {
     #[arg(long, value_name = "N", default_value = "0", value_parser = parse_seed)]
     pub(super) seed: u64,
 
+    /// What the programs are for: jumps that no longer reach become a `gotol` of v4 (Linux 6.6), or go through trampolines
+    #[arg(long, value_name = "VERSION", default_value = "v4")]
+    pub(super) cpu: CpuArg,
+
     /// Let OUT be the same file as IN. Without OUT, it is
     #[arg(long)]
     pub(super) in_place: bool,
@@ -98,6 +103,24 @@ pub(super) struct PatchArgs {
     /// Print JSON instead of a table
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// A version of the instruction set.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub(super) enum CpuArg {
+    /// Versions 1 to 3: any Linux
+    V3,
+    /// Version 4: Linux 6.6 and later
+    V4,
+}
+
+impl From<CpuArg> for Cpu {
+    fn from(cpu: CpuArg) -> Self {
+        match cpu {
+            CpuArg::V3 => Self::V3,
+            CpuArg::V4 => Self::V4,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -132,7 +155,9 @@ pub(super) struct CheckArgs {
 }
 
 fn pass_names() -> PossibleValuesParser {
-    Pass::NAMES.map(|(name, help)| PossibleValue::new(name).help(help)).into()
+    let passes = Passes::standard();
+    let names: Vec<_> = passes.iter().map(|pass| PossibleValue::new(pass.name()).help(pass.help())).collect();
+    names.into()
 }
 
 fn parse_seed(text: &str) -> Result<u64, String> {

@@ -4,11 +4,12 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use relinear::elf::{FunctionReport, Note, Object, PatchReport, patch};
-use relinear::passes::{Pass, Report};
+use relinear::elf::{
+    Counts as PassCounts, FunctionReport, Note, Object, Pass, Passes, PatchReport, patch_for,
+};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
-use super::args::PatchArgs;
+use super::args::{CpuArg, PatchArgs};
 use super::failure::{Failure, reason};
 use super::input::{self, Input};
 use super::print::{self, Style};
@@ -36,7 +37,8 @@ pub(super) fn run(args: &PatchArgs) -> Result<(), Failure> {
     object.keep_debug(args.keep_debug);
     object.strict(args.strict);
     let left_alone = left_alone(&object);
-    let report = patch(&mut object, &passes).map_err(|error| fail(&error))?;
+    let chosen: Vec<&dyn Pass> = args.passes.iter().filter_map(|name| passes.by_name(name)).collect();
+    let report = patch_for(&mut object, &chosen, args.cpu.into()).map_err(|error| fail(&error))?;
     let bytes = object.write().map_err(|error| fail(&error))?;
     let time = started.elapsed();
 
@@ -53,16 +55,16 @@ fn is_over(target: &Path, input: &Input) -> bool {
     input.metadata.as_ref().is_some_and(|metadata| output::is_same_file(target, metadata))
 }
 
-/// The passes asked for, with their options.
-fn passes(args: &PatchArgs) -> Result<Vec<Pass>, Failure> {
-    let passes = args.passes.iter().map(|name| {
-        let mut pass = Pass::by_name(name).ok_or_else(|| Failure::Usage(format!("no pass {name:?}")))?;
-        if let Pass::Blind(options) = &mut pass {
-            options.seed = args.seed;
+/// All passes, with their options.
+fn passes(args: &PatchArgs) -> Result<Passes, Failure> {
+    let mut passes = Passes::standard();
+    for name in &args.passes {
+        let pass = passes.by_name_mut(name).ok_or_else(|| Failure::Usage(format!("no pass {name:?}")))?;
+        if pass.options().iter().any(|&(option, _)| option == "seed") {
+            pass.set("seed", &args.seed.to_string()).map_err(Failure::Usage)?;
         }
-        Ok(pass)
-    });
-    passes.collect()
+    }
+    Ok(passes)
 }
 
 /// Says what was done: the report goes where the object does not, the notes to the standard error.
@@ -78,10 +80,11 @@ fn tell(
     let to_stderr = input::is_standard(target);
     notes.extend(lost(object));
     if report.relaxed != 0 {
-        notes.push(format!(
-            "{} branches that no longer reached became `gotol`, which needs Linux 6.6 or later",
-            report.relaxed
-        ));
+        let form = match args.cpu {
+            CpuArg::V3 => "go through trampolines",
+            CpuArg::V4 => "became `gotol`, which needs Linux 6.6 or later",
+        };
+        notes.push(format!("{} branches that no longer reached {form}", report.relaxed));
     }
     let functions: Vec<Row> = report.functions.iter().map(Row::from).collect();
     let mut total = Counts::default();
@@ -89,7 +92,7 @@ fn tell(
         total.add(&function.counts);
     }
     let passes: Vec<PassJson> =
-        args.passes.iter().zip(&report.passes).map(|(name, report)| PassJson::new(name, report)).collect();
+        report.passes.iter().map(|(name, counts)| PassJson { pass: name, counts: counts.clone() }).collect();
     let shown = Shown {
         file: name,
         output: target.display().to_string(),
@@ -98,6 +101,7 @@ fn tell(
         total,
         passes,
         branches_lengthened: report.relaxed,
+        linearized: report.linearized,
         notes,
         patch_ns: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
     };
@@ -157,6 +161,7 @@ struct Shown<'a> {
     total: Counts,
     passes: Vec<PassJson>,
     branches_lengthened: u32,
+    linearized: u32,
     notes: Vec<String>,
     patch_ns: u64,
 }
@@ -182,16 +187,16 @@ struct Counts {
 
 /// What a pass counted.
 struct PassJson {
-    pass: String,
-    counts: Vec<(&'static str, u32)>,
+    pass: &'static str,
+    counts: PassCounts,
 }
 
 impl Serialize for PassJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("pass", &self.pass)?;
-        for (what, count) in &self.counts {
-            map.serialize_entry(what, count)?;
+        map.serialize_entry("pass", self.pass)?;
+        for (what, count) in self.counts.iter() {
+            map.serialize_entry(what, &count)?;
         }
         map.end()
     }
@@ -228,31 +233,6 @@ impl Counts {
     }
 }
 
-impl PassJson {
-    fn new(name: &str, report: &Report) -> Self {
-        let counts = match report {
-            Report::Dce(report) => vec![
-                ("unreached_slots", report.unreached_slots),
-                ("unreferenced_subprograms", report.unreferenced_subprogs),
-                ("always_taken", report.always_taken),
-                ("never_taken", report.never_taken),
-                ("gotos", report.gotos),
-            ],
-            Report::Blind(report) => vec![
-                ("blinded", report.blinded),
-                ("spilled", report.spilled),
-                ("left_pinned", report.pinned),
-                ("left_null_checks", report.null_checks),
-                ("left_jumps_without_register", report.jumps_without_register),
-                ("left_without_register", report.without_register),
-                ("left_edited", report.edited),
-            ],
-            _ => Vec::new(),
-        };
-        Self { pass: name.to_owned(), counts }
-    }
-}
-
 impl Shown<'_> {
     fn write(&self, out: &mut dyn Write, style: Style, time: Duration) -> io::Result<()> {
         let head = ["section", "function", "insns", "after", "inserted", "deleted", "branches moved"];
@@ -265,7 +245,7 @@ impl Shown<'_> {
         rows.push(row("total", "", &self.total));
         table::write(out, style, &head, &rows, 2)?;
         for pass in &self.passes {
-            let counts = pass.counts.iter().filter(|(_, count)| *count != 0);
+            let counts = pass.counts.iter().filter(|&(_, count)| count != 0);
             let counts: Vec<String> =
                 counts.map(|(what, count)| format!("{count} {}", what.replace('_', " "))).collect();
             let counts = if counts.is_empty() { "nothing to do".to_owned() } else { counts.join(", ") };

@@ -1,17 +1,20 @@
 //! [`Pass`]: a job over a whole object, by name; and the list of them.
 
+use ::core::fmt;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::editor::ObjectEditor;
-use super::{ElfError, Object, passes};
+use super::functions::place_of;
+use super::{ElfError, passes};
+use crate::core;
 use crate::passes::Error;
 
 /// A job over a whole object. Command line, reports and documentation follow from what it says of itself.
 ///
 /// ```
-/// use relinear::elf::{Counts, Failure, ObjectEditor, Pass, Passes};
+/// use relinear::elf::{Counts, Failure, ObjectEditor, Outcome, Pass, Passes};
 ///
 /// /// Counts the calls of helpers.
 /// struct CountCalls;
@@ -25,13 +28,13 @@ use crate::passes::Error;
 ///         "count the calls of helpers"
 ///     }
 ///
-///     fn run(&self, edit: &mut ObjectEditor<'_, '_>) -> Result<Counts, Failure> {
+///     fn run(&self, edit: &mut ObjectEditor<'_, '_>) -> Result<Outcome, Failure> {
 ///         let mut counts = Counts::default();
 ///         for code in edit.object().code() {
 ///             let calls = code.program().insns.iter().filter(|insn| insn.is_call() && insn.src() == 0);
 ///             counts.add("calls", calls.count() as u64);
 ///         }
-///         Ok(counts)
+///         Ok(counts.into())
 ///     }
 /// }
 ///
@@ -66,19 +69,29 @@ pub trait Pass {
         false
     }
 
-    /// Whether there is more for it to do in an object that its edits have just been put into, so that it is to be run again.
-    fn has_more(&self, object: &Object<'_>) -> bool {
-        _ = object;
-        false
-    }
-
     /// Makes its edits. What it analyses is [`ObjectEditor::object`], and, if it [takes edited
     /// code](Pass::takes_edited), the lists.
     ///
     /// # Errors
     ///
     /// [`Failure`]. The edits are thrown away then.
-    fn run(&self, edit: &mut ObjectEditor<'_, '_>) -> Result<Counts, Failure>;
+    fn run(&self, edit: &mut ObjectEditor<'_, '_>) -> Result<Outcome, Failure>;
+}
+
+impl fmt::Debug for dyn Pass + '_ {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a pass did.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// What it counted.
+    pub counts: Counts,
+    /// Whether it has more to do in the object that its edits make, so that it is to be run again.
+    pub again: bool,
 }
 
 /// Named counts, in the order in which they were first added.
@@ -137,11 +150,17 @@ impl Counts {
     }
 }
 
+impl From<Counts> for Outcome {
+    fn from(counts: Counts) -> Self {
+        Self { counts, again: false }
+    }
+}
+
 impl Failure {
     /// A pass failed in a code section.
     #[must_use]
     pub fn in_code(code: usize, error: Error) -> Self {
-        Self { at: Some((code, error.slot())), reason: PatchReason::Pass(error) }
+        Self { at: Some((code, slot_of(&error))), reason: PatchReason::Pass(error) }
     }
 }
 
@@ -155,7 +174,7 @@ impl Passes {
     /// The passes that come with the crate: the one place where they are listed.
     #[must_use]
     pub fn standard() -> Self {
-        Self(alloc::vec![Box::new(passes::Dce::default()), Box::new(passes::Blind::default())])
+        Self(alloc::vec![Box::new(passes::Dce), Box::new(passes::Blind::default())])
     }
 
     /// Adds a pass. One of that name before is no longer found.
@@ -179,5 +198,26 @@ impl Passes {
     #[must_use]
     pub fn by_name_mut(&mut self, name: &str) -> Option<&mut (dyn Pass + 'static)> {
         self.0.iter_mut().map(|pass| &mut **pass).find(|pass| pass.name() == name)
+    }
+}
+
+/// The slot that an error speaks of.
+pub(crate) fn slot_of(error: &Error) -> Option<u32> {
+    match error {
+        Error::Cfg(error) => place_of(error),
+        Error::Edit(error) => position_of(error),
+        _ => None,
+    }
+}
+
+/// The position of the program that an error of an edit speaks of.
+pub(crate) fn position_of(error: &core::Error) -> Option<u32> {
+    match *error {
+        core::Error::BadInsn { at } => Some(at),
+        core::Error::BranchOutside { origin, .. }
+        | core::Error::BranchIntoInsn { origin, .. }
+        | core::Error::DeletedTail { origin, .. }
+        | core::Error::OutOfRange { origin, .. } => Some(origin),
+        _ => None,
     }
 }

@@ -202,7 +202,7 @@ impl Plan {
         }
         let ext = object.ext.as_ref().map(|ext| ext.section);
         for (index, of, relocs) in image.relocs() {
-            if goes[index] || Some(of) == ext {
+            if goes[index] || Some(of) == ext || image.sections[of].is_unread() {
                 continue;
             }
             let holder = object.code_of[of].map(|code| (code, edited[code].as_ref()));

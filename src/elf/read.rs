@@ -93,9 +93,13 @@ impl<'d> Object<'d> {
     }
 
     /// The relocations of a section that is no code, in the order of the file. O(sections), then O(1) a step.
-    pub fn data_relocations(&self, section: SectionRef<'_>) -> impl Iterator<Item = DataRelocation> + use<'_, 'd> {
+    pub fn data_relocations(
+        &self,
+        section: SectionRef<'_>,
+    ) -> impl Iterator<Item = DataRelocation> + use<'_, 'd> {
         let of = section.index;
-        let found = self.image.relocs().filter(move |&(_, holder, _)| holder == of && self.code_of[of].is_none());
+        let found =
+            self.image.relocs().filter(move |&(_, holder, _)| holder == of && self.code_of[of].is_none());
         let data = self.image.sections[of].data().unwrap_or_default();
         found.flat_map(|(_, _, relocs)| relocs).map(move |reloc| DataRelocation {
             offset: reloc.offset,

@@ -76,21 +76,28 @@ impl Object<'_> {
     /// O(slots + relocations + symbols).
     #[must_use]
     pub fn reachable(&self) -> Reachable {
-        self.search(false)
+        self.search(false, &|_, _| true)
+    }
+
+    /// As [`reachable`](Object::reachable), but for instructions that `is_live` is false of, by code section and slot: as if
+    /// they were deleted.
+    pub(crate) fn reachable_by(&self, is_live: &dyn Fn(usize, u32) -> bool) -> Reachable {
+        self.search(false, is_live)
     }
 
     /// Finds the subprograms that a loader loads unless it is told otherwise: programs, and what they refer to.
     ///
     /// O(slots + relocations + symbols).
     pub(crate) fn loaded(&self) -> Reachable {
-        self.search(true)
+        self.search(true, &|_, _| true)
     }
 
-    fn search(&self, programs_only: bool) -> Reachable {
+    fn search(&self, programs_only: bool, is_live: &dyn Fn(usize, u32) -> bool) -> Reachable {
         let state = self.code.iter().map(|code| alloc::vec![State::default(); code.program.subprogs.len()]);
         let mut search = Search {
             object: self,
             programs_only,
+            is_live,
             found: Reachable { state: state.collect() },
             todo: Vec::new(),
         };
@@ -114,6 +121,8 @@ struct Search<'a> {
     object: &'a Object<'a>,
     /// Whether to begin with programs alone.
     programs_only: bool,
+    /// Whether the instruction at a slot of a code section counts.
+    is_live: &'a dyn Fn(usize, u32) -> bool,
     found: Reachable,
     todo: Vec<SubprogramId>,
 }
@@ -175,7 +184,8 @@ impl Search<'_> {
         let code: &CodeSection = &self.object.code[id.code];
         let range = code.subprogram_range(id.subprogram);
         let first = relocations.partition_point(|relocation| relocation.slot < range.start);
-        for relocation in relocations[first..].iter().take_while(|relocation| relocation.slot < range.end) {
+        let relocations = relocations[first..].iter().take_while(|relocation| relocation.slot < range.end);
+        for relocation in relocations.filter(|relocation| (self.is_live)(id.code, relocation.slot)) {
             match self.object.referent(id.code, relocation) {
                 Referent::Code { code, slot } => self.reach(code, slot, true),
                 // It leads past the end, but what it is relative to has to stay.
@@ -184,7 +194,10 @@ impl Search<'_> {
         }
         match code.parts[id.subprogram] {
             Part::Function(_) => {
-                for (_, target) in displacements(&code.program.insns[..range.end as usize], range.start) {
+                for (slot, target) in displacements(&code.program.insns[..range.end as usize], range.start) {
+                    if !(self.is_live)(id.code, slot) {
+                        continue;
+                    }
                     if let Ok(target) = u32::try_from(target) {
                         self.reach(id.code, target, false);
                     }

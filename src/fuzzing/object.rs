@@ -4,8 +4,8 @@ use core::fmt::{self, Write};
 use std::vec::Vec;
 
 use crate::bpf::dis::dis;
-use crate::elf::{Finding, Object, patch};
-use crate::passes::{Pass, blind, dce};
+use crate::elf::passes::{Blind, Dce};
+use crate::elf::{Finding, Object, Pass, patch};
 
 /// The most instructions that are told in words: a source line may be as long as the object.
 const MOST_PLACES: u32 = 64;
@@ -38,9 +38,8 @@ pub fn check_object(data: &[u8]) {
     check_patched(object, &passes(data[PASSES]), &findings);
 }
 
-fn passes(choice: u8) -> Vec<Pass> {
-    let dce = Pass::Dce(dce::Options::default());
-    let blind = Pass::Blind(blind::Options::default());
+fn passes(choice: u8) -> Vec<&'static dyn Pass> {
+    let (dce, blind): (&dyn Pass, &dyn Pass) = (&Dce, &const { Blind::new() });
     match choice % 4 {
         0 => [dce, blind].into(),
         1 => [dce].into(),
@@ -49,12 +48,17 @@ fn passes(choice: u8) -> Vec<Pass> {
     }
 }
 
-fn check_patched(mut object: Object<'_>, passes: &[Pass], findings: &[Finding]) {
+fn check_patched(mut object: Object<'_>, passes: &[&dyn Pass], findings: &[Finding]) {
     if patch(&mut object, passes).is_err() {
         return;
     }
     if findings.is_empty() {
-        assert_eq!(object.check(), [], "the findings after {passes:?}");
+        assert_eq!(
+            object.check(),
+            [],
+            "the findings after {:?}",
+            passes.iter().map(|pass| pass.name()).collect::<Vec<_>>()
+        );
     }
     let Ok(written) = object.write() else { return };
     let again = Object::parse(&written).expect("what was patched can be read");

@@ -98,6 +98,30 @@ pub fn run<A: Copy + Default>(
     Ok(report)
 }
 
+/// Deletes a program that nothing refers to.
+///
+/// O(slots).
+///
+/// # Errors
+///
+/// [`Error::Edit`] if the allocator refuses.
+#[cfg(feature = "elf")]
+pub(crate) fn delete_all<A: Copy + Default>(
+    program: &Program,
+    list: &mut List<'_, Bpf, A>,
+) -> Result<Report, Error> {
+    let handles: Vec<Handle> = list.iter().collect();
+    for handle in handles {
+        list.delete(handle)?;
+    }
+    let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
+    Ok(Report {
+        unreached_slots: count(program.insns.len()),
+        unreferenced_subprogs: count(program.subprogs.len()),
+        ..Report::default()
+    })
+}
+
 /// Follows control through all that is referred to. How many subprograms nothing refers to.
 fn follow(program: &Program, cfg: &Cfg, search: &mut Search<'_>, options: &Options) -> Result<u32, Error> {
     let subprogs = cfg.subprogs();

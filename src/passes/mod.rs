@@ -2,8 +2,8 @@
 //!
 //! A pass is a function `run(&program, &mut list, &options)`. `program` is what the list was made
 //! from: a pass analyses it, by original position, and edits the list. Several passes may edit one
-//! list before it is linearized once; each one says what it takes of those before it. [`Pass`] names
-//! them for a command line.
+//! list before it is linearized once; each one says what it takes of those before it. What runs over whole objects by name
+//! is in `elf::passes`.
 //!
 //! Other passes do as the Linux kernel does to a program that it has verified, instruction for instruction. They
 //! take the facts of the verifier from the list (an [`Aux`](crate::bpf::Aux) for each instruction) and no
@@ -61,90 +61,8 @@ pub mod zext;
 
 use core::fmt;
 
-use crate::bpf::{Bpf, CfgError, Insn, Program};
+use crate::bpf::{Bpf, CfgError, Insn};
 use crate::core::{Handle, Isa, List};
-
-/// A pass with its options, chosen by name.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Pass {
-    /// [`dce`]: delete what control does not reach.
-    Dce(dce::Options),
-    /// [`blind`]: hide constants.
-    Blind(blind::Options),
-}
-
-/// What a pass did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Report {
-    /// Of [`Pass::Dce`].
-    Dce(dce::Report),
-    /// Of [`Pass::Blind`].
-    Blind(blind::Report),
-}
-
-impl Pass {
-    /// The names of all passes, each with what it does in a few words.
-    pub const NAMES: [(&'static str, &'static str); 2] = [
-        ("dce", "delete code that control does not reach, fold branches on constants"),
-        ("blind", "split each constant into two random halves that are joined at run time"),
-    ];
-
-    /// The pass of that name, with default options.
-    #[must_use]
-    pub fn by_name(name: &str) -> Option<Self> {
-        let all = [Self::Dce(dce::Options::default()), Self::Blind(blind::Options::default())];
-        all.into_iter().find(|pass| pass.name() == name)
-    }
-
-    /// The name of the pass.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Dce(_) => Self::NAMES[0].0,
-            Self::Blind(_) => Self::NAMES[1].0,
-        }
-    }
-
-    /// What the pass reports if there is nothing to do.
-    #[cfg(feature = "elf")]
-    pub(crate) fn empty_report(&self) -> Report {
-        match self {
-            Self::Dce(_) => Report::Dce(dce::Report::default()),
-            Self::Blind(_) => Report::Blind(blind::Report::default()),
-        }
-    }
-
-    /// Runs the pass.
-    ///
-    /// # Errors
-    ///
-    /// See [`Error`]. The list may then hold part of the edits: throw it away.
-    pub fn run<A: Copy + Default>(
-        &self,
-        program: &Program,
-        list: &mut List<'_, Bpf, A>,
-    ) -> Result<Report, Error> {
-        match self {
-            Self::Dce(options) => dce::run(program, list, options).map(Report::Dce),
-            Self::Blind(options) => blind::run(program, list, options).map(Report::Blind),
-        }
-    }
-}
-
-impl Report {
-    /// What two runs of one pass did together.
-    #[cfg(feature = "elf")]
-    pub(crate) fn plus(mut self, other: Self) -> Self {
-        match (&mut self, other) {
-            (Self::Dce(sum), Self::Dce(other)) => *sum += other,
-            (Self::Blind(sum), Self::Blind(other)) => *sum += other,
-            _ => {}
-        }
-        self
-    }
-}
 
 /// Where the branch at `at` leads. Without it, an edit would take the displacement of a branch that leads
 /// out of the program for one within the patch.

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use relinear::elf::passes::{Blind, Dce};
 use relinear::elf::{Object, patch};
-use relinear::passes::{Pass, blind, dce};
 
 fn objects() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
@@ -20,9 +20,7 @@ fn objects() -> Vec<PathBuf> {
 fn patched(path: &Path) -> Vec<u8> {
     let file = fs::read(path).expect("it is there");
     let mut object = Object::parse(&file).expect("it is an object");
-    let options = blind::Options { seed: 7, ..blind::Options::default() };
-    patch(&mut object, &[Pass::Dce(dce::Options::default()), Pass::Blind(options)])
-        .expect("it can be patched");
+    patch(&mut object, &[&Dce, &Blind::seeded(7)]).expect("it can be patched");
     object.write().expect("it can be written")
 }
 

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use relinear::bpf::{Bpf, Insn};
-use relinear::elf::{Edit, ElfError, Note, Object, patch};
-use relinear::passes::{Pass, dce};
+use relinear::elf::{Edit, ElfError, Note, Object, passes, patch};
 use relinear::{Arena, Handle, Linear, List};
 
 use crate::facts::{facts, is_debug, literal};
@@ -255,7 +254,7 @@ fn a_section_that_dce_leaves_nothing_of_is_clean() {
     let data = object.write().unwrap();
     let mut object = Object::parse(&data).unwrap();
     assert_eq!(object.check(), []);
-    patch(&mut object, &[Pass::Dce(dce::Options::default())]).unwrap();
+    patch(&mut object, &[&passes::Dce]).unwrap();
     assert!(object.code()[text].program().insns.is_empty());
     assert_eq!(object.check(), []);
     let written = object.write().unwrap();

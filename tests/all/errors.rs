@@ -7,7 +7,6 @@ use relinear::bpf::{
     Bpf, Cfg, CfgError, Endian, FuncInfo, Insn, InsnReason, LineInfo, Program, asm, check_insn, decode,
 };
 #[cfg(feature = "elf")]
-use relinear::passes;
 use relinear::passes::{Error as E, blind, dce};
 use relinear::{
     Arena, At, Branch, Deleted, Error, Fact, Handle, Limits, Linear, List, Patch, TableError, Target,
@@ -348,8 +347,7 @@ fn passes_of(seen: &mut Seen) {
 #[cfg(feature = "elf")]
 fn elf(seen: &mut Seen) {
     use object::{Object as _, ObjectSection as _};
-    use relinear::elf::{ElfError, Limits, Object, PatchReason, patch};
-    use relinear::passes::Pass;
+    use relinear::elf::{Data, ElfError, Limits, Object, PatchReason, patch};
 
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/globals.o");
     let file = std::fs::read(path).expect("it is there");
@@ -393,13 +391,12 @@ fn elf(seen: &mut Seen) {
     // No such instruction: the pass says where.
     let mut object = Object::parse(&bad).expect("its tables are sound");
     object.strict(true);
-    let pass = Pass::by_name("dce").expect("there is one");
-    let error = patch(&mut object, &[pass]).expect_err("a pass gives up");
+    let error = patch(&mut object, &[&relinear::elf::passes::Dce]).expect_err("a pass gives up");
     let text = error.to_string();
     for part in ["section \".text\"", "slot 14", "pass dce", "no instruction has the code 0xff"] {
         assert!(text.contains(part), "{text}");
     }
-    assert!(matches!(error.reason, PatchReason::Pass(passes::Error::Cfg(_))));
+    assert!(matches!(error.reason, PatchReason::Pass(relinear::passes::Error::Cfg(_))));
     seen.0.insert("PatchReason::Pass".to_owned());
 
     // Every single byte that is changed in the symbol table or in .BTF.ext is taken, or refused with a place.
@@ -445,6 +442,26 @@ fn elf(seen: &mut Seen) {
         "{text}"
     );
     seen.is("ElfError::Edit", error, &text);
+    let mut edit = object.edit(&arena);
+    let error = edit.add_data(&Data::zeroed("", 8)).expect_err("it has no name");
+    seen.is("ElfError::Add", error, "cannot add \"\": no name for a symbol");
+    let list = edit.code(0).expect("there is one").list();
+    let all: Vec<_> = list.iter().collect();
+    list.append(all[all.len() - 1], Patch::new(&[Insn::ja(0)])).expect("there is room");
+    let error = edit.finish().err().expect("the last jump leads nowhere");
+    let text = error.to_string();
+    let section = object.code()[0].name();
+    assert!(text.starts_with(&format!("cannot edit section {section:?}: ")), "{text}");
+    seen.is("ElfError::Code", error, &text);
+    let changes = [(); 2].map(|()| {
+        let mut edit = object.edit(&arena);
+        edit.add_data(&Data::zeroed("new", 8)).expect("the name is free");
+        edit.finish().expect("it fits")
+    });
+    let [first, second] = changes;
+    object.commit(first).expect("it is of this object");
+    let error = object.commit(second).expect_err("the object was changed");
+    seen.is("ElfError::Stale", error, "the object was changed after this change of it was worked out");
     // No object that can be read is known to bring these about.
     let write = ElfError::Write { reason: "too long".to_owned() };
     seen.is("ElfError::Write", write.clone(), "cannot write the object: too long");

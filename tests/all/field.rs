@@ -6,8 +6,8 @@ use std::process::Command;
 
 use object::{Object as _, ObjectComdat as _, ObjectSection as _, RelocationTarget};
 use relinear::bpf::{Endian, Insn, encode};
-use relinear::elf::{ElfError, Evidence, Note, Object, Part, Unanalysed, patch};
-use relinear::passes::{Pass, blind, dce};
+use relinear::elf::passes::{Blind, Dce};
+use relinear::elf::{ElfError, Evidence, Note, Object, Part, Pass, Unanalysed, patch};
 
 const PROGBITS: u32 = 1;
 const SYMTAB: u32 = 2;
@@ -131,8 +131,9 @@ const MOV: Insn = Insn::mov64_imm(0, 7);
 const BLINDED: Insn = Insn::mov64_imm(0, 70_000);
 const EXIT: Insn = Insn::exit();
 
-fn both() -> Vec<Pass> {
-    vec![Pass::Dce(dce::Options::default()), Pass::Blind(blind::Options::default())]
+fn both() -> Vec<&'static dyn Pass> {
+    const BLIND: &Blind = &Blind::new();
+    vec![&Dce, BLIND]
 }
 
 fn field() -> Vec<(String, Vec<u8>)> {

@@ -212,17 +212,6 @@ fn pinned_instructions_are_unknown() {
     }
 }
 
-#[test]
-fn every_pass_has_a_name() {
-    let program = program("r0 = 0\nexit");
-    for (name, about) in passes::Pass::NAMES {
-        let pass = passes::Pass::by_name(name).expect("a pass");
-        assert!(!about.is_empty());
-        edited(&program, |list| assert!(pass.run(&program, list).is_ok(), "{name}"));
-    }
-    assert!(passes::Pass::by_name("").is_none());
-}
-
 const SUBPROGS: &str = "
     r1 = 1
     if r1 == 1 goto on

@@ -75,7 +75,7 @@ const ERRORS: [(&str, &str, &str); 10] = [
     ("AsmReason", "src/bpf/asm/error.rs", "AsmReason"),
     ("passes::Error", "src/passes/mod.rs", "Error"),
     ("ElfError", "src/elf/error.rs", "ElfError"),
-    ("PatchReason", "src/elf/patch.rs", "PatchReason"),
+    ("PatchReason", "src/elf/pass.rs", "PatchReason"),
 ];
 
 /// The variants of an enum, out of the source that defines it as `cargo fmt` writes it.

@@ -78,6 +78,9 @@ impl ObjectEditor<'_, '_> {
             let name = object.code.get(index).map_or("", |code| code.name());
             let fail = |error| code_error(name, error);
             let Edited { mut program, map, lengthened, added } = editor.finish(cpu).map_err(fail)?;
+            if editor.references.is_empty() && added.is_empty() && is_same(&program, editor.program()) {
+                continue;
+            }
             let references = resolve(editor, &mut program, &map, name)?;
             let functions: Vec<_> = self
                 .added
@@ -168,6 +171,14 @@ impl Added {
         let end = next.map_or(program.insns.len() as u64, |&next| next.into());
         (symbol.value, symbol.size) = (u64::from(start) * 8, (end - u64::from(start)) * 8);
     }
+}
+
+/// Whether two programs have the same code, functions and lines.
+fn is_same(one: &Program, other: &Program) -> bool {
+    one.insns == other.insns
+        && one.subprogs == other.subprogs
+        && one.func_info == other.func_info
+        && one.line_info == other.line_info
 }
 
 /// Finds the new places of what was given references, and prepares their instructions for it.

@@ -9,6 +9,7 @@ use object::elf;
 use super::change::{Change, ChangedSection, Committed};
 use super::types::NewBtf;
 use super::{Added, new_section, symbol_table};
+use crate::bpf::Program;
 use crate::elf::btf::Btf;
 use crate::elf::btf_ext::{Kind, Records};
 use crate::elf::code::{CodeSection, Relocation};
@@ -117,7 +118,8 @@ impl Object<'_> {
         }
         let endian = self.image.endian;
         let code = &mut self.code[index];
-        code.program = program;
+        // An object has no facts of a verifier.
+        code.program = Program { aux: Vec::new(), ..program };
         code.func = Records::of_functions(&code.program.func_info, &code.func, endian);
         code.line = Records::of_lines(&code.program.line_info, &code.line, endian);
         for record in &core {

@@ -104,17 +104,6 @@ impl<'d> Object<'d> {
             added: Added::default(),
         }
     }
-
-    /// The symbol of that name: a defined one before an undefined one. O(symbols).
-    #[must_use]
-    pub fn symbol(&self, name: &str) -> Option<SymbolId> {
-        let named = |defined: bool| {
-            self.image.symbols.iter().position(|symbol| {
-                !symbol.dropped && *symbol.name == *name.as_bytes() && symbol.section.is_some() == defined
-            })
-        };
-        if name.is_empty() { None } else { named(true).or_else(|| named(false)).map(SymbolId) }
-    }
 }
 
 impl<'o, 'd> ObjectEditor<'o, 'd> {
@@ -165,7 +154,7 @@ impl<'o, 'd> ObjectEditor<'o, 'd> {
     pub fn symbol(&self, name: &str) -> Option<SymbolId> {
         let first = self.object.image.symbols.len();
         let added = self.added.symbols.iter().position(|symbol| *symbol.name == *name.as_bytes());
-        added.map(|index| SymbolId(first + index)).or_else(|| self.object.symbol(name))
+        added.map(|index| SymbolId(first + index)).or_else(|| Some(self.object.symbol(name)?.id()))
     }
 
     /// Adds a variable. O(its bytes + sections + symbols).

@@ -2,8 +2,9 @@
 
 use alloc::string::String;
 
+use crate::bpf::MAX_STACK;
 use crate::elf::stack::stack_budgets;
-use crate::elf::{Counts, Failure, ObjectEditor, Pass};
+use crate::elf::{Counts, Failure, ObjectEditor, Outcome, Pass};
 use crate::passes::blind;
 
 /// Hides the constants of an object: [`passes::blind`](crate::passes::blind) over each code section, with what the
@@ -12,6 +13,20 @@ use crate::passes::blind;
 pub struct Blind {
     /// What the pass over each section is to know.
     pub options: blind::Options,
+}
+
+impl Blind {
+    /// The pass as it is if nothing is said.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self::seeded(0)
+    }
+
+    /// The pass whose random halves start from `seed`.
+    #[must_use]
+    pub const fn seeded(seed: u64) -> Self {
+        Self { options: blind::Options { seed, hidden: None, stack: MAX_STACK } }
+    }
 }
 
 impl Pass for Blind {
@@ -42,7 +57,7 @@ impl Pass for Blind {
         true
     }
 
-    fn run(&self, edit: &mut ObjectEditor<'_, '_>) -> Result<Counts, Failure> {
+    fn run(&self, edit: &mut ObjectEditor<'_, '_>) -> Result<Outcome, Failure> {
         let budgets =
             stack_budgets(edit.object()).map_err(|(code, error)| Failure::in_code(code, error.into()))?;
         let mut counts = Counts::default();
@@ -69,6 +84,6 @@ impl Pass for Blind {
                 counts.add(name, count);
             }
         }
-        Ok(counts)
+        Ok(counts.into())
     }
 }

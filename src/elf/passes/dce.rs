@@ -1,12 +1,16 @@
 //! [`Dce`]: dead code of a whole object.
 
-use crate::elf::{Counts, Failure, Object, ObjectEditor, Pass};
+use alloc::vec::Vec;
+
+use bitvec::vec::BitVec;
+
+use crate::Handle;
+use crate::elf::{Counts, ElfError, Failure, ObjectEditor, Outcome, Pass, SubprogramId};
 use crate::passes::dce;
 
 /// Deletes the code of an object that control cannot reach: [`passes::dce`](crate::passes::dce) over each code section, from
 /// the functions that anything else refers to ([`Object::reachable`](crate::elf::Object::reachable)).
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct Dce;
 
 impl Pass for Dce {
@@ -18,13 +22,7 @@ impl Pass for Dce {
         "delete code that control does not reach, fold branches on constants"
     }
 
-    /// What was deleted may have been the last to refer to a function.
-    fn has_more(&self, object: &Object<'_>) -> bool {
-        let code = object.code();
-        object.reachable().unreached().any(|id| !code[id.code].program().insns.is_empty())
-    }
-
-    fn run(&self, edit: &mut ObjectEditor<'_, '_>) -> Result<Counts, Failure> {
+    fn run(&self, edit: &mut ObjectEditor<'_, '_>) -> Result<Outcome, Failure> {
         let reachable = edit.object().reachable();
         let mut total = dce::Report::default();
         for (index, code) in edit.object().code().iter().enumerate() {
@@ -32,7 +30,7 @@ impl Pass for Dce {
             if program.insns.is_empty() {
                 continue;
             }
-            let roots: alloc::vec::Vec<u32> =
+            let roots: Vec<u32> =
                 reachable.roots(index).filter_map(|root| u32::try_from(root).ok()).collect();
             let fail = |error| Failure::in_code(index, error);
             let list = edit.code(index)?.list();
@@ -53,6 +51,30 @@ impl Pass for Dce {
         ] {
             counts.add(name, count);
         }
-        Ok(counts)
+        Ok(Outcome { counts, again: total != dce::Report::default() && has_more(edit)? })
     }
+}
+
+/// Whether a function has been left that code which was deleted now was the last to refer to.
+fn has_more(edit: &mut ObjectEditor<'_, '_>) -> Result<bool, ElfError> {
+    let object = edit.object();
+    let mut live: Vec<BitVec> = Vec::with_capacity(object.code().len());
+    for (index, code) in object.code().iter().enumerate() {
+        let slots = code.program().insns.len();
+        let mut of_section = BitVec::repeat(false, slots);
+        if slots != 0 {
+            let list = edit.code(index)?.list();
+            for slot in list.iter().map(Handle::index).filter(|&slot| (slot as usize) < slots) {
+                of_section.set(slot as usize, true);
+            }
+        }
+        live.push(of_section);
+    }
+    let is_live = |code: usize, slot: u32| live[code][slot as usize];
+    let reachable = object.reachable_by(&is_live);
+    let left = |id: SubprogramId| {
+        let mut range = object.code()[id.code].subprogram_range(id.subprogram);
+        range.any(|slot| is_live(id.code, slot))
+    };
+    Ok(reachable.unreached().any(left))
 }

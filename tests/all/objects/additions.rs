@@ -71,7 +71,7 @@ fn additions_are_read_back() {
             let added = if kind.starts_with("a weak") { "no_such_variable" } else { "added" };
             let symbol = object.symbol(added).unwrap_or_else(|| panic!("{what}: no symbol {added}"));
             let mut references = object.code().iter().flat_map(CodeSection::relocations);
-            assert!(references.any(|relocation| relocation.symbol == symbol.index()), "{what}");
+            assert!(references.any(|relocation| relocation.symbol == symbol.id().index()), "{what}");
         }
     }
 }

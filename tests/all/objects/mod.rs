@@ -4,12 +4,13 @@ mod additions;
 mod inputs;
 mod load;
 mod maps;
+mod pass_list;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use relinear::elf::{Object, patch};
-use relinear::passes::{Pass, blind, dce};
+use relinear::elf::passes::{Blind, Dce};
+use relinear::elf::{Object, Pass, Passes, patch};
 
 use self::load::{Loaded, Refusal, load_and_run};
 
@@ -18,10 +19,9 @@ use self::load::{Loaded, Refusal, load_and_run};
 const OTHER_LOADERS: [&str; 4] = ["ksyms.o", "subprogs.be.o", "syscall.o", "xdp_parse.be.o"];
 
 /// The sets of passes that every object is put through.
-fn pass_sets() -> [Vec<Pass>; 3] {
-    let dce = || Pass::Dce(dce::Options::default());
-    let blind = || Pass::Blind(blind::Options { seed: 1, ..blind::Options::default() });
-    [vec![dce()], vec![blind()], vec![dce(), blind()]]
+fn pass_sets() -> [Vec<&'static dyn Pass>; 3] {
+    const BLIND: &Blind = &Blind::seeded(1);
+    [vec![&Dce], vec![BLIND], vec![&Dce, BLIND]]
 }
 
 /// Name and bytes of each committed object, by name.
@@ -40,7 +40,7 @@ fn objects() -> Vec<(String, Vec<u8>)> {
     paths.into_iter().map(read).collect()
 }
 
-fn patched(object: &[u8], passes: &[Pass], what: &str) -> Vec<u8> {
+fn patched(object: &[u8], passes: &[&dyn Pass], what: &str) -> Vec<u8> {
     let mut object = Object::parse(object).unwrap_or_else(|error| panic!("{what}: {error}"));
     patch(&mut object, passes).unwrap_or_else(|error| panic!("{what}: {error}"));
     object.write().unwrap_or_else(|error| panic!("{what}: {error}"))
@@ -97,7 +97,7 @@ fn passes_have_work_to_do() {
     let run = |name: &str, pass: &str| {
         let (_, bytes) = objects().into_iter().find(|(other, _)| other == name).expect("it is committed");
         let mut object = Object::parse(&bytes).expect("an object of clang's");
-        patch(&mut object, &[Pass::by_name(pass).expect("a pass")]).expect("it can be patched")
+        patch(&mut object, &[Passes::standard().by_name(pass).expect("a pass")]).expect("it can be patched")
     };
     let dead = run("dead.o", "dce");
     assert!(dead.functions.iter().filter(|function| function.after == 0).count() >= 5, "{dead:?}");
