@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use relinear::bpf::Cpu;
 use relinear::elf::Passes;
 
@@ -12,7 +13,10 @@ use relinear::elf::Passes;
 /// Reads a relocatable ELF object as clang makes it for BPF, and moves whatever speaks of an instruction
 /// along with it: jumps, calls, symbols, relocations, source lines, CO-RE records.
 ///
-/// Exit status: 0 done, 1 the input or the work on it failed, 2 wrong use.
+/// JSON has a `version`, 1 now: it becomes another if a field gets another meaning, or is no longer there. Texts out of
+/// an object of more than 512 characters lose their middle, in JSON as everywhere.
+///
+/// Exit status: 0 done, 1 the input or the work on it failed, 2 wrong use, 3 nothing failed but a part was skipped.
 #[derive(Parser, Debug)]
 #[command(version, max_term_width = 100, disable_help_subcommand = true)]
 pub(super) struct Cli {
@@ -53,14 +57,19 @@ pub(super) enum Command {
     /// Check every structure of an object, and say what is wrong where
     ///
     /// Prints all that it finds, one finding a line. The exit status is 1 if there is any, or if the
-    /// kernel rejects a program.
+    /// kernel rejects a program; 3 if there is none, but the kernel could not be asked about a program.
     ///
     /// JSON: `file`; `functions` and `insns`, how many there are; `findings`, each with `section`,
-    /// `function`, `slot` (from the start of the section, 8 bytes each), `line` and `message`; `notes`, texts; with `--kernel` also `kernel`:
-    /// `skipped`, why it was not asked, or `programs`, each with `program`, `section`, `verdict` (accepted,
-    /// rejected or skipped), `reason`, `log` (its last lines), `verified_insns` (how many the verifier went through) and
-    /// `translated_bytes`.
+    /// `function`, `slot` (from the start of the section, 8 bytes each), `line` and `message`;
+    /// `findings_left_out`, how many more there are; `notes`, texts; with `--kernel` also `kernel`:
+    /// `loader` (libbpf with its version, or aya) and `programs`, each with `program`, `section`, `verdict` (accepted,
+    /// rejected or skipped), `reason`, `log` (its last lines), `verified_insns` (how many the verifier went through),
+    /// `stack_depth` (bytes, a number for each function) and `translated_bytes`.
     Check(CheckArgs),
+    /// Print the completions of this command for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page of this command, or of one of its verbs
+    Man(ManArgs),
 }
 
 #[derive(Args, Debug)]
@@ -124,10 +133,36 @@ impl From<CpuArg> for Cpu {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(super) shell: Shell,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ManArgs {
+    /// The verb, such as `patch`
+    #[arg(value_name = "VERB")]
+    pub(super) verb: Option<String>,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct DisArgs {
     /// The object to read; `-` is the standard input
     #[arg(value_name = "IN")]
     pub(super) input: PathBuf,
+
+    /// Show this function alone; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(super) function: Vec<String>,
+
+    /// Show this section alone; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(super) section: Vec<String>,
+
+    /// Leave out the column of bytes
+    #[arg(long, conflicts_with = "json")]
+    pub(super) no_bytes: bool,
 
     /// Print JSON instead of text
     #[arg(long)]
@@ -140,14 +175,23 @@ pub(super) struct CheckArgs {
     #[arg(value_name = "IN")]
     pub(super) input: PathBuf,
 
-    /// Also load each program into the running kernel, and print its verdict and the last lines that
-    /// its verifier says. Needs the feature `kernel`, and the right to use bpf(2)
+    /// Also load each program, alone, into the running kernel, and print its verdict and the last lines that
+    /// its verifier says. libbpf does it if `libbpf.so.1` is installed, else aya. Needs the feature `kernel`, and the
+    /// right to use bpf(2)
     #[arg(long)]
     pub(super) kernel: bool,
+
+    /// Let the exit status be 0 even if the kernel could not be asked about a program
+    #[arg(long, requires = "kernel")]
+    pub(super) allow_skips: bool,
 
     /// Take functions that cannot be analysed for findings, even those that no loader loads
     #[arg(long)]
     pub(super) strict: bool,
+
+    /// List so many findings at most, and say how many more there are
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub(super) max_findings: usize,
 
     /// Print JSON instead of text
     #[arg(long)]

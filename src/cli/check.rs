@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use relinear::elf::{Finding, Note, Object};
+use relinear::elf::{Note, Object};
 use serde::Serialize;
 
 use super::args::CheckArgs;
@@ -12,7 +12,7 @@ use super::input;
 use super::kernel;
 use super::patch::left_alone;
 use super::place::FindingJson;
-use super::print::{self, Style};
+use super::print::{self, Line, Style};
 
 pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
     if args.kernel && cfg!(not(feature = "kernel")) {
@@ -28,19 +28,19 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         insns += functions.map(|(part, _)| code.insns(code.subprogram_range(part)).count()).sum::<usize>();
     }
     let notes = object.as_ref().map_or_else(|_| Vec::new(), left_alone);
+    let mut left_out = 0;
     let findings = match &object {
         Ok(object) => {
-            let shown =
-                |found: Finding| FindingJson::new(Some(object.place(found.code, found.slot)), found.message);
-            let mut findings: Vec<FindingJson> = object.check().into_iter().map(shown).collect();
             let strict = |note: &Note| match note {
-                Note::LeftAlone { code, slot, reason } if args.strict => {
-                    Some(FindingJson::new(Some(object.place(*code, *slot)), reason.clone()))
-                }
+                Note::LeftAlone { code, slot, reason } if args.strict => Some((*code, *slot, reason.clone())),
                 _ => None,
             };
-            findings.extend(object.notes().iter().filter_map(strict));
-            findings
+            let mut found: Vec<_> =
+                object.check().into_iter().map(|found| (found.code, found.slot, found.message)).collect();
+            found.extend(object.notes().iter().filter_map(strict));
+            left_out = found.len().saturating_sub(args.max_findings);
+            let shown = |(code, slot, message)| FindingJson::new(Some(object.place(code, slot)), message);
+            found.into_iter().take(args.max_findings).map(shown).collect()
         }
         Err(error) => vec![FindingJson::new(None, error.to_string())],
     };
@@ -54,12 +54,13 @@ pub(super) fn run(args: &CheckArgs) -> Result<(), Failure> {
         functions,
         insns,
         findings,
+        findings_left_out: left_out,
         notes,
         #[cfg(feature = "kernel")]
         kernel,
     };
     print::to_stdout(|out| if args.json { print::json(out, &shown) } else { shown.write(out) })?;
-    shown.outcome()
+    shown.outcome(args.allow_skips)
 }
 
 /// All that is said, in the shape of its JSON.
@@ -69,6 +70,8 @@ struct Shown<'a> {
     functions: usize,
     insns: usize,
     findings: Vec<FindingJson>,
+    /// How many more there are than are listed.
+    findings_left_out: usize,
     notes: Vec<String>,
     #[cfg(feature = "kernel")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,14 +83,21 @@ impl Shown<'_> {
         let style = Style::of_stdout();
         let file = self.file;
         for found in &self.findings {
-            writeln!(out, "{file}: {}: {found}", style.error("finding"))?;
+            writeln!(out, "{}: {}: {}", Line(file), style.error("finding"), Line(found))?;
         }
         for note in &self.notes {
-            writeln!(out, "{file}: note: {note}")?;
+            writeln!(out, "{}: note: {}", Line(file), Line(note))?;
         }
         let functions = count(self.functions, "function");
-        let (insns, findings) = (count(self.insns, "instruction"), count(self.findings.len(), "finding"));
-        writeln!(out, "{file}: {functions}, {insns}, {findings}")?;
+        let (insns, findings) = (
+            count(self.insns, "instruction"),
+            count(self.findings.len() + self.findings_left_out, "finding"),
+        );
+        let more = match self.findings_left_out {
+            0 => String::new(),
+            left_out => format!(" ({left_out} more than are listed)"),
+        };
+        writeln!(out, "{}: {functions}, {insns}, {findings}{more}", Line(file))?;
         #[cfg(feature = "kernel")]
         if let Some(kernel) = &self.kernel {
             kernel.write(out, style)?;
@@ -95,12 +105,18 @@ impl Shown<'_> {
         Ok(())
     }
 
-    fn outcome(&self) -> Result<(), Failure> {
+    fn outcome(&self, allow_skips: bool) -> Result<(), Failure> {
         #[cfg(feature = "kernel")]
-        let rejected = self.kernel.as_ref().is_some_and(kernel::Loaded::has_rejected);
+        let (rejected, skipped) = match &self.kernel {
+            Some(kernel) => (kernel.has_rejected(), kernel.has_skipped()),
+            None => (false, false),
+        };
         #[cfg(not(feature = "kernel"))]
-        let rejected = false;
-        if rejected || !self.findings.is_empty() { Err(Failure::Told) } else { Ok(()) }
+        let (rejected, skipped) = (false, false);
+        if rejected || self.findings.len() + self.findings_left_out > 0 {
+            return Err(Failure::Told);
+        }
+        if skipped && !allow_skips { Err(Failure::Skipped) } else { Ok(()) }
     }
 }
 

@@ -11,6 +11,8 @@ pub(super) enum Failure {
     Work(String),
     /// It failed, and has said why already.
     Told,
+    /// Nothing failed, but a part of what it was asked for was not done, and it has said which.
+    Skipped,
 }
 
 impl Failure {
@@ -19,6 +21,7 @@ impl Failure {
         match self {
             Self::Usage(_) => 2,
             Self::Work(_) | Self::Told => 1,
+            Self::Skipped => 3,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The command: takes the line apart, runs what it asks for, and turns the outcome into an exit status.
 
+mod about;
 mod args;
+mod beside;
 mod check;
 mod dis;
 mod failure;
@@ -19,7 +21,6 @@ use clap::Parser as _;
 
 use args::{Cli, Command};
 use failure::Failure;
-use print::Style;
 
 /// Runs the command that the process was started with.
 pub(crate) fn main() -> ExitCode {
@@ -27,6 +28,8 @@ pub(crate) fn main() -> ExitCode {
         Ok(Cli { command: Command::Patch(args) }) => patch::run(&args),
         Ok(Cli { command: Command::Dis(args) }) => dis::run(&args),
         Ok(Cli { command: Command::Check(args) }) => check::run(&args),
+        Ok(Cli { command: Command::Completions(args) }) => about::completions(&args),
+        Ok(Cli { command: Command::Man(args) }) => about::man(&args),
         // What was asked for may be the help, which is no error.
         Err(asked) => {
             let code = u8::try_from(asked.exit_code()).unwrap_or(2);
@@ -37,8 +40,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if let Failure::Usage(reason) | Failure::Work(reason) = &failure {
-                let style = Style::of_stderr();
-                print::note(&format!("{}: {reason}", style.error("error")));
+                print::error(reason);
             }
             ExitCode::from(failure.code())
         }

@@ -12,7 +12,8 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use super::args::{CpuArg, PatchArgs};
 use super::failure::{Failure, reason};
 use super::input::{self, Input};
-use super::print::{self, Style};
+use super::place::TextJson;
+use super::print::{self, Line, Style};
 use super::{output, table};
 
 pub(super) fn run(args: &PatchArgs) -> Result<(), Failure> {
@@ -26,7 +27,8 @@ pub(super) fn run(args: &PatchArgs) -> Result<(), Failure> {
     }
     let passes = passes(args)?;
     let input = input::read(&args.input)?;
-    if !args.in_place && !to_stdout && is_over(target, &input) {
+    let is_over = !to_stdout && (args.output.is_none() || is_over(target, &input));
+    if is_over && !args.in_place {
         let target = target.display();
         return Err(Failure::Usage(format!("{target} is the file that is read: allow that by --in-place")));
     }
@@ -43,9 +45,9 @@ pub(super) fn run(args: &PatchArgs) -> Result<(), Failure> {
     let time = started.elapsed();
 
     if to_stdout {
-        print::to_stdout(|out| out.write_all(&bytes))?;
+        print::file_to_stdout(&bytes)?;
     } else {
-        output::write_whole(target, &bytes, input.metadata.as_ref())
+        output::write_whole(target, &bytes, input.metadata.as_ref().filter(|_| is_over))
             .map_err(|error| Failure::Work(format!("{}: {}", target.display(), reason(&error))))?;
     }
     tell(args, &input.name, target, &object, left_alone, &report, time)
@@ -141,12 +143,13 @@ fn lost(object: &Object<'_>) -> Vec<String> {
             // Relocations go with the section that they are of.
             Note::Dropped { section } if section.starts_with(".rel") => {}
             Note::LeftAlone { .. } => {}
-            Note::Dropped { section } => dropped.push(section.as_str()),
+            Note::Dropped { section } => dropped.push(section),
             other => notes.push(other.to_string()),
         }
     }
     if !dropped.is_empty() {
-        notes.push(format!("dropped sections that the edit made stale: {}", dropped.join(" ")));
+        let shown: Vec<String> = dropped.iter().map(ToString::to_string).collect();
+        notes.push(format!("dropped sections that the edit made stale: {}", shown.join(" ")));
     }
     notes
 }
@@ -169,8 +172,8 @@ struct Shown<'a> {
 /// What became of one function.
 #[derive(serde::Serialize)]
 struct Row {
-    section: String,
-    function: String,
+    section: TextJson,
+    function: TextJson,
     #[serde(flatten)]
     counts: Counts,
 }
@@ -205,8 +208,8 @@ impl Serialize for PassJson {
 impl From<&FunctionReport> for Row {
     fn from(report: &FunctionReport) -> Self {
         Self {
-            section: report.section.clone(),
-            function: report.function.clone(),
+            section: TextJson(report.section.clone()),
+            function: TextJson(report.function.clone()),
             counts: Counts {
                 insns_before: report.before.into(),
                 insns_after: report.after.into(),
@@ -237,11 +240,11 @@ impl Shown<'_> {
     fn write(&self, out: &mut dyn Write, style: Style, time: Duration) -> io::Result<()> {
         let head = ["section", "function", "insns", "after", "inserted", "deleted", "branches moved"];
         let row = |section: &str, function: &str, counts: &Counts| {
-            let names = [section.to_owned(), function.to_owned()];
+            let names = [table::cell(section), table::cell(function)];
             names.into_iter().chain(counts.cells()).collect::<Vec<String>>()
         };
         let mut rows: Vec<Vec<String>> =
-            self.functions.iter().map(|of| row(&of.section, &of.function, &of.counts)).collect();
+            self.functions.iter().map(|of| row(&of.section.0, &of.function.0, &of.counts)).collect();
         rows.push(row("total", "", &self.total));
         table::write(out, style, &head, &rows, 2)?;
         for pass in &self.passes {
@@ -251,6 +254,6 @@ impl Shown<'_> {
             let counts = if counts.is_empty() { "nothing to do".to_owned() } else { counts.join(", ") };
             writeln!(out, "{}: {counts}", pass.pass)?;
         }
-        writeln!(out, "{} in {:.1} ms", self.output, time.as_secs_f64() * 1000.0)
+        writeln!(out, "{} in {:.1} ms", Line(&self.output), time.as_secs_f64() * 1000.0)
     }
 }

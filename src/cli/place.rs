@@ -1,33 +1,44 @@
-//! Source lines and places as JSON.
+//! Names, source lines and places as JSON.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter};
 
-use relinear::elf::{Place, SourceLine};
-use serde::Serialize;
+use relinear::elf::{Name, Place, SourceLine, Text};
+use serde::{Serialize, Serializer};
+
+/// A name or another text out of an object: exact, but cut as [`Text`] cuts it.
+#[derive(Clone, Debug)]
+pub(super) struct TextJson<T = Name>(pub(super) T);
+
+impl<T: AsRef<str>> Serialize for TextJson<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Text::new(self.0.as_ref()).cut().serialize(serializer)
+    }
+}
 
 /// A source line.
 #[derive(Serialize, Debug)]
-pub(super) struct LineJson {
-    file: String,
+pub(super) struct LineJson<'a> {
+    file: TextJson<Cow<'a, str>>,
     line: u32,
     column: u32,
-    text: String,
+    text: TextJson<Cow<'a, str>>,
 }
 
-impl From<SourceLine> for LineJson {
-    fn from(line: SourceLine) -> Self {
-        Self { file: line.file, line: line.line, column: line.column, text: line.text }
+impl<'a> From<SourceLine<'a>> for LineJson<'a> {
+    fn from(line: SourceLine<'a>) -> Self {
+        Self { file: TextJson(line.file), line: line.line, column: line.column, text: TextJson(line.text) }
     }
 }
 
 /// What the command found at a place.
 #[derive(Serialize, Debug)]
 pub(super) struct FindingJson {
-    section: Option<String>,
-    function: Option<String>,
+    section: Option<TextJson>,
+    function: Option<TextJson>,
     /// In 8-byte slots from the start of the section.
     slot: Option<u32>,
-    line: Option<LineJson>,
+    line: Option<LineJson<'static>>,
     message: String,
     /// The place as text.
     #[serde(skip)]
@@ -42,7 +53,8 @@ impl FindingJson {
         };
         let Place { section, function, slot, line, .. } = place;
         let line = line.map(LineJson::from);
-        Self { section: Some(section), function, slot: Some(slot), line, message, at }
+        let (section, function) = (Some(TextJson(section)), function.map(TextJson));
+        Self { section, function, slot: Some(slot), line, message, at }
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 use anstyle::AnsiColor;
+use relinear::elf::Text;
 use serde::Serialize;
 
 use super::failure::{Failure, reason};
@@ -53,7 +54,7 @@ impl Style {
     }
 }
 
-/// A text with its colour.
+/// A text with its colour, and without control characters of its own.
 struct Painted<T> {
     text: T,
     style: anstyle::Style,
@@ -61,16 +62,44 @@ struct Painted<T> {
 
 impl<T: Display> Display for Painted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}{:#}", self.style, self.text, self.style)
+        write!(f, "{}{}{:#}", self.style, Line(&self.text), self.style)
     }
 }
 
-/// Prints to the standard output what `print` writes.
+/// A text that stays in its line, whatever names there are in it.
+pub(super) struct Line<T>(pub(super) T);
+
+impl<T: Display> Display for Line<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Text::new(&self.0.to_string()).whole().fmt(f)
+    }
+}
+
+/// Prints to the standard output what `print` writes. A reader who has closed it has seen enough: that is no error.
 pub(super) fn to_stdout(print: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    match try_to_stdout(print) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(&error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes all of a file to the standard output.
+pub(super) fn file_to_stdout(bytes: &[u8]) -> Result<(), Failure> {
+    try_to_stdout(|out| out.write_all(bytes)).map_err(|error| failed(&error))
+}
+
+fn try_to_stdout(print: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    print(&mut out)
-        .and_then(|()| out.flush())
-        .map_err(|error| Failure::Work(format!("standard output: {}", reason(&error))))
+    let printed = print(&mut out).and_then(|()| out.flush());
+    if printed.is_err() {
+        // What is left in it cannot be printed either.
+        drop(out.into_parts());
+    }
+    printed
+}
+
+fn failed(error: &io::Error) -> Failure {
+    Failure::Work(format!("standard output: {}", reason(error)))
 }
 
 /// Prints to the standard error what `print` writes. It is not known whom to tell if that fails.
@@ -81,11 +110,27 @@ pub(super) fn to_stderr(print: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
 
 /// Prints a line to the standard error.
 pub(super) fn note(line: &str) {
-    to_stderr(|out| writeln!(out, "{line}"));
+    to_stderr(|out| writeln!(out, "{}", Line(line)));
 }
 
-/// Writes `value` as JSON, with a line end.
+/// Prints an error to the standard error.
+pub(super) fn error(reason: &str) {
+    let style = Style::of_stderr();
+    to_stderr(|out| writeln!(out, "{}: {}", style.error("error"), Line(reason)));
+}
+
+/// The version of all JSON that the command prints.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Versioned<'a, T> {
+    version: u32,
+    #[serde(flatten)]
+    value: &'a T,
+}
+
+/// Writes `value`, a structure, as JSON, with a line end.
 pub(super) fn json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
+    serde_json::to_writer_pretty(&mut *out, &Versioned { version: VERSION, value })?;
     writeln!(out)
 }

@@ -1,9 +1,19 @@
-//! Tables of text: columns as wide as what is in them.
+//! Tables of text: columns as wide as what is in them, but never so wide that a row does not fit a terminal.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::print::Style;
+use relinear::elf::Text;
+
+use super::print::{Line, Style};
+
+/// The most characters of a name in a cell, before control characters are escaped.
+const MOST: usize = 40;
+
+/// A name as a cell.
+pub(super) fn cell(name: &str) -> String {
+    Text::new(name).at_most(MOST).to_string()
+}
 
 /// Writes a table. The first `left` columns are flush left, the others, numbers, flush right.
 pub(super) fn write(
@@ -33,7 +43,7 @@ pub(super) fn write(
     };
     writeln!(out, "{}", style.title(line(&mut head.iter().copied())))?;
     for row in rows {
-        writeln!(out, "{}", line(&mut row.iter().map(String::as_str)))?;
+        writeln!(out, "{}", Line(line(&mut row.iter().map(String::as_str))))?;
     }
     Ok(())
 }

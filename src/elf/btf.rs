@@ -9,9 +9,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write as _;
 
+use super::btf_strings::Strings;
 use super::bytes::{Bytes, from_u32};
 use super::code::CoreRelo;
 use super::error::ElfError;
+use super::text::Text;
 use crate::bpf::Endian;
 
 /// The magic number that `.BTF` and `.BTF.ext` begin with.
@@ -49,6 +51,11 @@ const TYPE_MATCHES: u32 = 12;
 const MAX_NESTED: usize = 16;
 const MAX_MEMBERS: usize = 1 << 16;
 
+/// How many indices an access has at most, for libbpf (`BPF_CORE_SPEC_MAX_LEN`).
+const MAX_INDICES: usize = 64;
+/// The most characters of an index, with its colon: it has 32 bits.
+const INDEX: usize = 11;
+
 /// How many modifiers (`const`, `typedef`, ...) may stand before a type: more is a circle.
 const MAX_MODIFIERS: usize = 64;
 
@@ -58,7 +65,7 @@ pub struct Btf<'d> {
     endian: Endian,
     /// The types, as they stand in the file, or as an edit wrote them.
     types: Cow<'d, [u8]>,
-    strings: Cow<'d, [u8]>,
+    strings: Strings<'d>,
     /// Where the types are in the section, in bytes.
     types_at: u64,
     /// Where each type starts in `types`; the first is that of type 1.
@@ -74,6 +81,16 @@ pub struct Member {
     pub bits: Option<u8>,
     /// Its type.
     pub type_id: u32,
+}
+
+/// A step of the access of a CO-RE record.
+enum Step<'a> {
+    /// The type that it begins with.
+    Type(&'a str),
+    /// A member, or a value of an enumeration.
+    Member(&'a str),
+    /// An element of an array.
+    Element(usize),
 }
 
 /// The fields of `struct btf_type`.
@@ -107,7 +124,7 @@ impl<'d> Btf<'d> {
     /// Reads the bytes of a section that an edit wrote.
     pub(crate) fn parse_owned(data: &[u8], endian: Endian) -> Result<Self, ElfError> {
         let Btf { endian, types, strings, types_at, starts } = Btf::read(data, endian)?;
-        let (types, strings) = (types.into_owned().into(), strings.into_owned().into());
+        let (types, strings) = (types.into_owned().into(), strings.into_owned());
         Ok(Self { endian, types, strings, types_at, starts })
     }
 
@@ -121,12 +138,12 @@ impl<'d> Btf<'d> {
         }
         let part = |at| {
             let part = file.slice(header + field(at)?, field(at + 4)?);
-            part.map(Cow::Borrowed).ok_or(fail(at, "beyond the end of the section"))
+            part.ok_or(fail(at, "beyond the end of the section"))
         };
         let mut btf = Self {
             endian,
-            types: part(8)?,
-            strings: part(16)?,
+            types: part(8)?.into(),
+            strings: Strings::new(part(16)?),
             types_at: header + field(8)?,
             starts: Vec::new(),
         };
@@ -150,10 +167,10 @@ impl<'d> Btf<'d> {
         self.endian
     }
 
-    /// The string at `offset`, if there is one and it is UTF-8. O(its length).
+    /// The string at `offset`, if there is one and it is UTF-8. O(log strings).
     #[must_use]
     pub fn string(&self, offset: u32) -> Option<&str> {
-        core::str::from_utf8(Bytes::new(&self.strings, self.endian).string(offset as usize)?).ok()
+        self.strings.get(offset as usize)
     }
 
     /// The id of the last type; the first is 1, and 0 is `void`. O(1).
@@ -162,13 +179,13 @@ impl<'d> Btf<'d> {
         u32::try_from(self.starts.len()).unwrap_or(u32::MAX)
     }
 
-    /// The name of type `id`, if it has one. O(its length).
+    /// The name of type `id`, if it has one. O(log strings).
     #[must_use]
     pub fn name(&self, id: u32) -> Option<&str> {
         self.string(self.get(id)?.name).filter(|name| !name.is_empty())
     }
 
-    /// The name of type `id`, if that is a function. O(its length).
+    /// The name of type `id`, if that is a function. O(log strings).
     #[must_use]
     pub fn function(&self, id: u32) -> Option<&str> {
         self.get(id).filter(|found| found.kind == FUNC).and_then(|_| self.name(id))
@@ -231,45 +248,67 @@ impl<'d> Btf<'d> {
     ///
     /// The record's access string has indices with colons between them: the first is that of an array of
     /// the type, or of a value of an enumeration; the others are those of members and elements. `None` if
-    /// it does not fit the type. O(length of the string).
+    /// it does not fit the type, or has more than 64 indices, which libbpf does not take. What is longer than
+    /// [`Text::MOST`] bytes is cut short. O(number of indices).
     #[must_use]
     pub fn access(&self, record: &CoreRelo) -> Option<String> {
-        let mut path = String::from(self.name(record.type_id).unwrap_or("(anonymous)"));
-        let mut indices = self.string(record.access)?.split(':').map(|index| index.parse::<usize>().ok());
+        let mut path = String::new();
+        self.walk(record, &mut |step| {
+            // Many records may name long members.
+            let room = Text::MOST.saturating_sub(path.len());
+            _ = match step {
+                Step::Type(name) => write!(path, "{}", Text::new(name).at_most(room).cut()),
+                Step::Member(name) => write!(path, ".{}", Text::new(name).at_most(room).cut()),
+                Step::Element(index) => write!(path, "[{index}]"),
+            };
+        })?;
+        Some(path)
+    }
+
+    /// Whether a CO-RE record fits its type. O(number of indices).
+    pub(crate) fn fits(&self, record: &CoreRelo) -> bool {
+        self.walk(record, &mut |_| {}).is_some()
+    }
+
+    /// Tells `say` each step of the access of a CO-RE record. `None` if it does not fit the type.
+    fn walk<'a>(&'a self, record: &CoreRelo, say: &mut dyn FnMut(Step<'a>)) -> Option<()> {
+        say(Step::Type(self.name(record.type_id).unwrap_or("(anonymous)")));
+        let access = self.string(record.access).filter(|access| access.len() <= MAX_INDICES * INDEX)?;
+        let mut indices = access.split(':').map(|index| index.parse::<usize>().ok());
         let first = indices.next()??;
         let mut at = self.skip_modifiers(record.type_id);
         match record.kind {
-            FIRST_OF_TYPES..=LAST_OF_TYPES | TYPE_MATCHES => return Some(path),
+            FIRST_OF_TYPES..=LAST_OF_TYPES | TYPE_MATCHES => return Some(()),
             ENUM_EXISTS | ENUM_VALUE => {
                 let values = at.filter(|found| matches!(found.kind, ENUM | ENUM64))?;
                 let len = if values.kind == ENUM64 { 12 } else { 8 };
                 let name = self.word(values.entry(first, len)?)?;
-                write!(path, ".{}", self.string(name)?).ok()?;
-                return Some(path);
+                say(Step::Member(self.string(name)?));
+                return Some(());
             }
-            _ if first != 0 => write!(path, "[{first}]").ok()?,
+            _ if first != 0 => say(Step::Element(first)),
             _ => {}
         }
-        for index in indices {
-            let (of, index) = (at?, index?);
+        for (number, index) in (1..).zip(indices) {
+            let (of, index) = (at.filter(|_| number < MAX_INDICES)?, index?);
             let next = match of.kind {
                 STRUCT | UNION => {
                     let member = of.entry(index, MEMBER)?;
                     let name = self.string(self.word(member)?)?;
                     if !name.is_empty() {
-                        write!(path, ".{name}").ok()?;
+                        say(Step::Member(name));
                     }
                     self.word(member + 4)?
                 }
                 ARRAY => {
-                    write!(path, "[{index}]").ok()?;
+                    say(Step::Element(index));
                     self.word(of.body)?
                 }
                 _ => return None,
             };
             at = self.skip_modifiers(next);
         }
-        Some(path)
+        Some(())
     }
 
     /// Where the types are in the section, in bytes.
@@ -279,7 +318,7 @@ impl<'d> Btf<'d> {
 
     /// All strings, the empty one first.
     pub(crate) fn strings(&self) -> &[u8] {
-        &self.strings
+        self.strings.bytes()
     }
 
     /// Whether the last type that was read is the last one there is.

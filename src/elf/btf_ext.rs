@@ -76,9 +76,46 @@ pub(crate) struct Group {
 pub(crate) struct Records {
     size: usize,
     bytes: Vec<u8>,
+    /// The records by slot, and by index within a slot; empty if that is the order that they stand in.
+    order: Vec<u32>,
 }
 
 impl Records {
+    /// O(records), or O(records · log records) if they do not ascend.
+    fn new(size: usize, bytes: Vec<u8>, endian: Endian) -> Self {
+        Self { size, bytes, order: Vec::new() }.ordered(endian)
+    }
+
+    /// The same records, with their order.
+    fn ordered(mut self, endian: Endian) -> Self {
+        self.order.clear();
+        if !self.slots(endian).is_sorted() {
+            let mut order: Vec<(u32, u32)> = self.slots(endian).zip(0..).collect();
+            order.sort_unstable();
+            self.order = order.into_iter().map(|(_, index)| index).collect();
+        }
+        self
+    }
+
+    /// The index of the last record at or before `slot`. O(log records).
+    pub(crate) fn last_at(&self, slot: u32, endian: Endian) -> Option<usize> {
+        let index_at = |at: usize| self.order.get(at).map_or(at, |&index| index as usize);
+        let is_after = |at: usize| {
+            self.get(index_at(at), endian).and_then(|record| record.u32(0)).is_some_and(|at| at / 8 > slot)
+        };
+        let (mut first, mut end) = (0, self.len());
+        while first < end {
+            let middle = first + (end - first) / 2;
+            if is_after(middle) { end = middle } else { first = middle + 1 }
+        }
+        first.checked_sub(1).map(index_at)
+    }
+
+    /// Record `index`, to read fields from. O(1).
+    pub(crate) fn get(&self, index: usize, endian: Endian) -> Option<Bytes<'_>> {
+        Some(Bytes::new(self.bytes.get(index * self.size..)?.get(..self.size)?, endian))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.bytes.len().checked_div(self.size).unwrap_or_default()
     }
@@ -118,11 +155,11 @@ impl Records {
         records: impl Iterator<Item = [u32; N]>,
         endian: Endian,
     ) -> Self {
-        let mut made = Self { size: like.size.max(kind.record()), bytes: Vec::new() };
+        let mut made = Self { size: like.size.max(kind.record()), ..Self::default() };
         for words in records {
             made.push(&words, endian);
         }
-        made
+        made.ordered(endian)
     }
 
     fn push(&mut self, words: &[u32], endian: Endian) {
@@ -155,7 +192,7 @@ impl Records {
             bytes.extend_from_slice(&from_u32(slot * 8, endian));
             bytes.extend_from_slice(&self.bytes[index * self.size..][4..self.size]);
         }
-        Self { size: self.size, bytes }
+        Self::new(self.size, bytes, endian)
     }
 }
 
@@ -290,7 +327,7 @@ fn parse_table(table: Bytes<'_>, kind: Kind) -> Result<Table, (usize, &'static s
             }
         }
         at = start + records.len();
-        groups.push(Group { section, start, records: Records { size: record, bytes: records.to_vec() } });
+        groups.push(Group { section, start, records: Records::new(record, records.to_vec(), table.endian) });
     }
     Ok(Table { record, groups })
 }

@@ -9,6 +9,7 @@ use super::code::{CodeSection, R_BPF_64_32};
 use super::functions::{Conflict, Part, Unanalysed, in_section, isolated, place_of, slot_of};
 use super::object::{Object, Referent};
 use super::refs::{Reachable, SubprogramId};
+use super::text::Text;
 use crate::bpf::opcode::{FRAME_POINTER, LD_NUMBER, LDX, ST, STX};
 use crate::bpf::{Cfg, CfgError, Insn, InsnError, Program, check_insn};
 
@@ -26,8 +27,6 @@ pub struct Finding {
 
 /// How many findings about control flow one section gets: each one costs a walk through it.
 const MAX_FLOW: usize = 32;
-/// The most characters of a name in a message: many messages may have the same long name.
-const MAX_NAME: usize = 64;
 
 impl Object<'_> {
     /// Finds what libbpf or the kernel would refuse without a look at what the code does: encodings, jumps and calls,
@@ -69,8 +68,7 @@ impl Search<'_> {
     fn check_boundaries(&mut self) {
         for conflict in &self.section.conflicts {
             let Conflict { slot, evidence, inside } = *conflict;
-            let name = self.section.function_name(inside).unwrap_or_default();
-            let name: String = name.chars().take(MAX_NAME).collect();
+            let name = Text::new(self.section.function_name(inside).unwrap_or_default());
             let message = if inside == slot {
                 format!("function {name} has two sizes")
             } else {
@@ -146,7 +144,7 @@ impl Search<'_> {
             let of_object = self.object.is_object(relocation.symbol);
             if !target.starts_function(slot) && !of_object {
                 let what = if relocation.kind == R_BPF_64_32 { "calls" } else { "takes the address of" };
-                let name: String = target.name().chars().take(MAX_NAME).collect();
+                let name = &target.name;
                 self.add(
                     relocation.slot,
                     format!(
@@ -203,7 +201,7 @@ impl Search<'_> {
     fn check_core(&mut self) {
         let Some(btf) = self.object.btf() else { return };
         for record in self.section.core_relos() {
-            if btf.access(&record).is_none() {
+            if !btf.fits(&record) {
                 let id = record.type_id;
                 self.add(record.slot, format!("its CO-RE record does not fit type {id}"));
             }

@@ -1,6 +1,5 @@
 //! [`CodeSection`]: the program in one section, and what is known of its positions.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -8,10 +7,12 @@ use bitvec::vec::BitVec;
 use object::elf;
 
 use super::btf_ext::{Kind, Records};
+use super::bytes::Bytes;
 use super::cover::Covered;
 use super::error::ElfError;
 use super::functions::{Conflict, Part};
 use super::image::{Image, Reloc};
+use super::text::Name;
 use crate::bpf::opcode::{CALL_KFUNC, CALL_LOCAL, LD_FUNC};
 use crate::bpf::{Endian, Program, decode, encode};
 
@@ -31,7 +32,7 @@ pub const R_BPF_64_32: u32 = 10;
 pub struct CodeSection {
     pub(crate) section: usize,
     pub(crate) endian: Endian,
-    pub(crate) name: String,
+    pub(crate) name: Name,
     pub(crate) program: Program,
     pub(crate) functions: Vec<Function>,
     /// What each subprogram of the program is.
@@ -51,7 +52,7 @@ pub struct CodeSection {
 #[non_exhaustive]
 pub struct Function {
     /// Its name.
-    pub name: String,
+    pub name: Name,
     /// Its first slot.
     pub start: u32,
     /// How many slots it has, by its symbol; 0 if the symbol does not say.
@@ -177,16 +178,7 @@ impl CodeSection {
     /// The `line_info` records, in the order of the file.
     #[must_use]
     pub fn line_info(&self) -> impl ExactSizeIterator<Item = LineInfo> {
-        self.line.iter(self.endian).map(|record| {
-            let field = |at| record.u32(at).unwrap_or_default();
-            LineInfo {
-                slot: field(0) / 8,
-                file_name: field(4),
-                text: field(8),
-                line: field(12) >> 10,
-                column: field(12) & 0x3ff,
-            }
-        })
+        self.line.iter(self.endian).map(LineInfo::read)
     }
 
     /// The CO-RE records, in the order of the file.
@@ -267,13 +259,13 @@ impl CodeSection {
         }
         let pinned = BitVec::repeat(false, insns.len());
         let program = Program { insns, pinned, ..Program::default() };
-        let name = String::from_utf8_lossy(&section.name).into_owned();
+        let name = Name::of_bytes(&section.name);
         Ok(Self { section: index, name, ..Self::of_program(program, image.endian) })
     }
 
     /// A section that has no code yet.
     pub(crate) fn empty(image: &Image<'_>, index: usize) -> Self {
-        let name = String::from_utf8_lossy(&image.sections[index].name).into_owned();
+        let name = Name::of_bytes(&image.sections[index].name);
         Self { section: index, name, ..Self::of_program(Program::default(), image.endian) }
     }
 
@@ -282,7 +274,7 @@ impl CodeSection {
         Self {
             section: 0,
             endian,
-            name: String::new(),
+            name: Name::default(),
             program,
             functions: Vec::new(),
             parts: Vec::new(),
@@ -403,6 +395,19 @@ pub(crate) fn is_long(kind: u32) -> Option<bool> {
     }
 }
 
+impl LineInfo {
+    pub(crate) fn read(record: Bytes<'_>) -> Self {
+        let field = |at| record.u32(at).unwrap_or_default();
+        Self {
+            slot: field(0) / 8,
+            file_name: field(4),
+            text: field(8),
+            line: field(12) >> 10,
+            column: field(12) & 0x3ff,
+        }
+    }
+}
+
 impl From<&Reloc> for Relocation {
     fn from(reloc: &Reloc) -> Self {
         let byte = u8::try_from(reloc.offset % 8).unwrap_or_default();
@@ -417,7 +422,7 @@ impl Function {
         let slots = |bytes: u64| u32::try_from(bytes / 8).ok().filter(|_| bytes.is_multiple_of(8));
         let fail = |reason| ElfError::symbol(&symbol.name, index, reason);
         Ok(Self {
-            name: String::from_utf8_lossy(&symbol.name).into_owned(),
+            name: Name::of_bytes(&symbol.name),
             start: slots(symbol.value).ok_or(fail("a function that starts inside a slot"))?,
             len: slots(symbol.size).ok_or(fail("a function that ends inside a slot"))?,
             binding: match symbol.bind() {

@@ -3,7 +3,6 @@
 //! A [`Plan`] works all changes out against the object as it is, and can fail; applying it cannot. So
 //! an edit that fails leaves the object alone.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use object::elf;
@@ -14,6 +13,7 @@ use super::image::{Content, LLVM_ADDRSIG};
 use super::moves::{Given, NewCode};
 use super::object::{Note, Object};
 use super::plan::{Addend, Plan};
+use super::text::Name;
 use crate::Map;
 use crate::bpf::Insn;
 
@@ -115,7 +115,7 @@ impl Object<'_> {
             }
             symbol.dropped = true;
             if symbol.is_function() {
-                let function = self.symbol_name(index).into_owned();
+                let function = Name::from(&*self.symbol_name(index));
                 self.notes.push(Note::Removed { function });
             }
         }
@@ -150,10 +150,8 @@ impl Object<'_> {
                 self.image.sections[member].flags &= !elf::SHF_GROUP.0;
             }
         }
-        let section = &mut self.image.sections[index];
-        if !core::mem::replace(&mut section.dropped, true) {
-            let section = String::from_utf8_lossy(&section.name).into_owned();
-            self.notes.push(Note::Dropped { section });
+        if !core::mem::replace(&mut self.image.sections[index].dropped, true) {
+            self.notes.push(Note::Dropped { section: self.section_name(index) });
         }
     }
 }

@@ -3,6 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
+use super::text::{Name, Text};
 use crate::bpf::EditError;
 
 /// Why an object could not be read, edited or written.
@@ -26,7 +27,7 @@ pub enum ElfError {
     /// A section holds something no well-formed object has, or something this crate cannot move.
     Section {
         /// The name of the section.
-        section: String,
+        section: Name,
         /// Where in the section, in bytes.
         offset: u64,
         /// What is wrong there.
@@ -35,7 +36,7 @@ pub enum ElfError {
     /// A symbol is malformed, or stands in the way of an edit.
     Symbol {
         /// The name of the symbol.
-        symbol: String,
+        symbol: Name,
         /// Its index in the symbol table.
         index: usize,
         /// What is wrong with it.
@@ -44,7 +45,7 @@ pub enum ElfError {
     /// New code does not go with the code it replaces, or with what refers to it.
     Edit {
         /// The name of the code section.
-        section: String,
+        section: Name,
         /// Where in the section's old code, in slots.
         slot: u32,
         /// What is wrong.
@@ -82,7 +83,7 @@ pub enum ElfError {
 
 impl ElfError {
     pub(crate) fn section(name: &[u8], offset: u64, reason: &'static str) -> Self {
-        Self::Section { section: String::from_utf8_lossy(name).into_owned(), offset, reason }
+        Self::Section { section: Name::of_bytes(name), offset, reason }
     }
 
     pub(crate) fn add(name: &str, reason: &'static str) -> Self {
@@ -90,7 +91,7 @@ impl ElfError {
     }
 
     pub(crate) fn symbol(name: &[u8], index: usize, reason: &'static str) -> Self {
-        Self::Symbol { symbol: String::from_utf8_lossy(name).into_owned(), index, reason }
+        Self::Symbol { symbol: Name::of_bytes(name), index, reason }
     }
 }
 
@@ -114,7 +115,7 @@ impl fmt::Display for ElfError {
             Self::NoSuchCode { index, count } => {
                 write!(f, "no code section {index}: the object has {count}")
             }
-            Self::Write { reason } => write!(f, "cannot write the object: {reason}"),
+            Self::Write { reason } => write!(f, "cannot write the object: {}", Text::new(reason)),
         }
     }
 }

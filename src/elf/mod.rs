@@ -29,6 +29,7 @@
 
 mod btf;
 mod btf_ext;
+mod btf_strings;
 mod bytes;
 mod check;
 mod code;
@@ -54,6 +55,7 @@ mod records;
 mod refs;
 mod stack;
 mod tally;
+mod text;
 mod write;
 
 pub use btf::{Btf, Member};
@@ -78,3 +80,4 @@ pub use place::{Place, SourceLine};
 pub use read::{DataRelocation, SectionRef, SymbolKind, SymbolRef};
 pub use refs::{Reachable, SubprogramId};
 pub use tally::FunctionReport;
+pub use text::{Name, Text};

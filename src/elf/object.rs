@@ -13,6 +13,7 @@ use super::functions::Part;
 use super::image::{Content, Image};
 use super::limits::Limits;
 use super::records::ExtLinks;
+use super::text::Name;
 use super::write;
 use crate::bpf::Endian;
 
@@ -27,6 +28,8 @@ use crate::bpf::Endian;
 #[derive(Clone, Debug)]
 pub struct Object<'d> {
     pub(crate) image: Image<'d>,
+    /// The name of each section of the file, shared by all that show it.
+    pub(crate) section_names: Vec<Name>,
     pub(crate) code: Vec<CodeSection>,
     /// For each section, which of `code` it is.
     pub(crate) code_of: Vec<Option<usize>>,
@@ -48,7 +51,7 @@ pub enum Note {
     /// A section that describes positions in code to debuggers only.
     Dropped {
         /// Its name.
-        section: String,
+        section: Name,
     },
     /// A function, or a reference in it, that cannot be analysed and is left as it stands.
     LeftAlone {
@@ -62,7 +65,7 @@ pub enum Note {
     /// A function that the edit deleted.
     Removed {
         /// Its name.
-        function: String,
+        function: Name,
     },
 }
 
@@ -84,7 +87,7 @@ impl fmt::Display for Note {
 /// What a relocated instruction refers to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum Referent<'a> {
+pub enum Referent {
     /// A place in a code section, as a rule the start of a function.
     Code {
         /// Which of [`Object::code`].
@@ -95,7 +98,7 @@ pub enum Referent<'a> {
     /// A map, a variable or a string.
     Data {
         /// The name of the section it is in.
-        section: Cow<'a, str>,
+        section: Name,
         /// Where in it, in bytes.
         offset: i64,
     },
@@ -140,8 +143,10 @@ impl<'d> Object<'d> {
                 code[code_index].take_relocations(relocs)?;
             }
         }
+        let section_names = image.sections.iter().map(|section| Name::of_bytes(&section.name)).collect();
         let mut object = Self {
             image,
+            section_names,
             code,
             code_of,
             btf: None,
@@ -257,6 +262,12 @@ impl<'d> Object<'d> {
             .map_or(Cow::Borrowed(""), |symbol| String::from_utf8_lossy(&symbol.name))
     }
 
+    /// The name of section `index`. O(1) if it was in the file.
+    pub(crate) fn section_name(&self, index: usize) -> Name {
+        let name = self.section_names.get(index).cloned();
+        name.unwrap_or_else(|| Name::of_bytes(&self.image.sections[index].name))
+    }
+
     /// What an instruction of code section `code` with a relocation refers to. O(1).
     ///
     /// # Panics
@@ -264,7 +275,7 @@ impl<'d> Object<'d> {
     /// If there is no such code section, or the relocation is not one of its
     /// [`relocations`](CodeSection::relocations).
     #[must_use]
-    pub fn referent(&self, code: usize, relocation: &Relocation) -> Referent<'_> {
+    pub fn referent(&self, code: usize, relocation: &Relocation) -> Referent {
         let found = || {
             let symbol = &self.image.symbols[relocation.symbol];
             let section = symbol.section?;
@@ -273,7 +284,7 @@ impl<'d> Object<'d> {
                 let slot = u32::try_from(offset / 8).ok().filter(|&slot| slot < self.code[code].len());
                 return slot.map(|slot| Referent::Code { code, slot });
             }
-            let section = String::from_utf8_lossy(&self.image.sections[section].name);
+            let section = self.section_name(section);
             Some(Referent::Data { section, offset })
         };
         found().unwrap_or(Referent::Extern)

@@ -201,7 +201,7 @@ impl Failure {
             _ => None,
         };
         let at = place.and_then(|(section, slot)| {
-            Some((object.code().iter().position(|code| code.name() == section)?, slot))
+            Some((object.code().iter().position(|code| code.name() == section.as_str())?, slot))
         });
         let reason = match error {
             ElfError::Code { error: EditError::Core(error), .. } => PatchReason::Pass(error.into()),

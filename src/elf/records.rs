@@ -66,20 +66,12 @@ impl<'d> ExtLinks<'d> {
         for reloc in relocs.into_iter().flat_map(|(.., relocs)| relocs) {
             places.insert(reloc.offset, *reloc);
         }
-        let mut by_name: HashMap<&[u8], Vec<usize>> = HashMap::new();
-        for (index, found) in code.iter().enumerate() {
-            by_name.entry(&image.sections[found.section].name).or_default().push(index);
-        }
+        let mut sections = Sections::new(image, btf, data, code);
         for kind in Kind::ALL {
             let record = links.ext.record_len(kind);
             for group in &mut links.ext.tables[kind as usize].groups {
                 let fail = |at: usize, reason| ElfError::section(SECTION, at as u64, reason);
-                let name = btf.string(group.section).unwrap_or_default();
-                let owner = match by_name.get(name.as_bytes()).map(Vec::as_slice) {
-                    None => None,
-                    Some(&[index]) => Some(index),
-                    Some(_) => return Err(fail(group.start, "records of two sections with one name")),
-                };
+                let owner = sections.find(group.section).map_err(|reason| fail(group.start, reason))?;
                 let relocs = take_relocs(group, record, &mut places);
                 let owner = match owner {
                     Some(code_index) => {
@@ -164,6 +156,44 @@ impl<'d> ExtLinks<'d> {
         }
         image.sections[self.section].content = Content::Data(bytes.into());
         Ok(())
+    }
+}
+
+/// The code sections by name, for groups that name them by a string of `.BTF`.
+struct Sections<'a> {
+    btf: &'a Btf<'a>,
+    by_name: HashMap<&'a [u8], Vec<usize>>,
+    /// By the place of the name in `.BTF`.
+    found: HashMap<u32, Option<usize>>,
+    /// How many bytes of names may still be compared: the strings of a file may all be ends of one another, and
+    /// together much longer than the file.
+    budget: usize,
+}
+
+impl<'a> Sections<'a> {
+    fn new(image: &'a Image<'_>, btf: &'a Btf<'_>, ext: &[u8], code: &[CodeSection]) -> Self {
+        let mut by_name: HashMap<&[u8], Vec<usize>> = HashMap::new();
+        for (index, found) in code.iter().enumerate() {
+            by_name.entry(&image.sections[found.section].name).or_default().push(index);
+        }
+        Self { btf, by_name, found: HashMap::new(), budget: 4 * (ext.len() + btf.strings().len()) }
+    }
+
+    /// The code section of this name, if there is one. O(length of the name), the first time.
+    fn find(&mut self, name: u32) -> Result<Option<usize>, &'static str> {
+        if let Some(found) = self.found.get(&name) {
+            return Ok(*found);
+        }
+        let text = self.btf.string(name).unwrap_or_default();
+        let left = self.budget.checked_sub(text.len());
+        self.budget = left.ok_or("the names of its sections are longer than the file")?;
+        let found = match self.by_name.get(text.as_bytes()).map(Vec::as_slice) {
+            None => None,
+            Some(&[index]) => Some(index),
+            Some(_) => return Err("records of two sections with one name"),
+        };
+        self.found.insert(name, found);
+        Ok(found)
     }
 }
 

@@ -1,11 +1,10 @@
 //! [`Track`]: what became of each instruction of an object through several edits.
 
-use alloc::borrow::ToOwned as _;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::code::CodeSection;
 use super::object::Object;
+use super::text::Name;
 use crate::bpf::{Bpf, Insn};
 use crate::{Isa, Map, Origin};
 
@@ -14,9 +13,9 @@ use crate::{Isa, Map, Origin};
 #[non_exhaustive]
 pub struct FunctionReport {
     /// The name of its section.
-    pub section: String,
+    pub section: Name,
     /// Its name; empty if no symbol says.
-    pub function: String,
+    pub function: Name,
     /// Instructions before.
     pub before: u32,
     /// Instructions after.
@@ -76,8 +75,11 @@ impl Track {
                 let before = old.insns(old.subprogram_range(subprogram)).count();
                 let before = u32::try_from(before).unwrap_or(u32::MAX);
                 of_section.push(FunctionReport {
-                    section: old.name().to_owned(),
-                    function: old.function_name(start).unwrap_or_default().to_owned(),
+                    section: old.name.clone(),
+                    function: old
+                        .function_at(start)
+                        .map(|function| function.name.clone())
+                        .unwrap_or_default(),
                     before,
                     after: 0,
                     inserted: 0,

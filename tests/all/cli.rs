@@ -622,20 +622,38 @@ fn the_kernel_is_not_asked_without_its_feature() {
     run([Path::new("check"), &data(PLAIN), Path::new("--kernel")]).fails(2, &["not built in"]);
 }
 
+/// The verdicts of `check --kernel`, in words; `None` if the kernel cannot be asked at all.
+#[cfg(feature = "kernel")]
+fn verdicts(ran: &Ran) -> Option<Vec<Value>> {
+    let json: Value = serde_json::from_slice(&ran.out).expect("it is JSON");
+    let programs = json["kernel"]["programs"].as_array().expect("they are a list").clone();
+    let denied = |of: &Value| {
+        let reason = of["reason"].as_str().unwrap_or_default();
+        reason.contains("not permitted") || reason.contains("not to be had")
+    };
+    if !programs.is_empty() && programs.iter().all(denied) {
+        crate::skipped(format_args!("what the kernel says of programs: {}", programs[0]["reason"]));
+        assert_eq!(ran.code, 3);
+        return None;
+    }
+    Some(programs)
+}
+
 #[cfg(feature = "kernel")]
 #[test]
 fn the_kernel_says_what_it_makes_of_programs() {
     let ran = run([Path::new("check"), &data("xdp_parse.o"), Path::new("--kernel"), Path::new("--json")]);
-    let json = ran.json();
-    if json["kernel"]["skipped"].is_string() {
-        crate::skipped(&json["kernel"]["skipped"]);
-        return;
+    let Some(programs) = verdicts(&ran) else { return };
+    assert_eq!(ran.code, 0, "{}", ran.text());
+    for program in &programs {
+        assert_eq!(program["verdict"], "accepted");
+        assert!(program["verified_insns"].as_u64().is_some_and(|insns| insns > 0), "{program}");
+        assert!(program["translated_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{program}");
     }
-    let programs = json["kernel"]["programs"].as_array().expect("they are a list");
-    let verdicts: Vec<_> = programs.iter().filter_map(|of| of["verdict"].as_str()).collect();
-    assert_eq!(verdicts, ["accepted", "accepted"]);
+    assert_eq!(programs.len(), 2);
+    assert!(!ran.text().contains("skipped"));
 
-    // A null check that is gone: the verifier says so, and that is a failure.
+    // A null check that is gone: the verifier says so, and that is a failure. The other program is judged all the same.
     let dir = tempdir();
     let input = dir.path().join("in.o");
     let file = read(data("nobtf.o"));
@@ -643,4 +661,216 @@ fn the_kernel_says_what_it_makes_of_programs() {
     let ran = run([Path::new("check"), &input, Path::new("--kernel")]);
     assert_eq!(ran.code, 1, "{}", ran.text());
     assert!(ran.text().contains("R0 !read_ok"), "{}", ran.text());
+    let lines = |word: &str| ran.text().lines().filter(|line| line.starts_with(word)).count();
+    assert_eq!((lines("rejected"), lines("accepted"), lines("skipped")), (1, 1, 0), "{}", ran.text());
+}
+
+#[cfg(feature = "kernel")]
+#[test]
+fn what_the_kernel_was_not_asked_is_no_success() {
+    // An object of the other byte order, and one without a program: no kernel can be asked about them.
+    let dir = tempdir();
+    let no_program = dir.path().join("none.o");
+    let mut builder = crate::terminal::builder(&read(data("lock.o")));
+    for section in builder.sections.iter_mut().filter(|section| section.name[..] == b"classifier"[..]) {
+        section.name = b".text"[..].into();
+    }
+    let mut only_text = Vec::new();
+    builder.write(&mut only_text).expect("it can be written");
+    fs::write(&no_program, only_text).expect("it can be written");
+    let other_order = if cfg!(target_endian = "little") { "xdp_parse.be.o" } else { "xdp_parse.o" };
+    for input in [data(other_order), no_program] {
+        let ran = run([Path::new("check"), &input, Path::new("--kernel")]);
+        assert_eq!(ran.code, 3, "{}", ran.text());
+        assert!(ran.text().contains("skipped: "), "{}", ran.text());
+        assert_eq!(
+            run([Path::new("check"), &input, Path::new("--kernel"), Path::new("--allow-skips")]).code,
+            0
+        );
+    }
+    // A finding is a failure, whatever was skipped.
+    let bad = dir.path().join("bad.o");
+    let file = read(data(other_order));
+    fs::write(&bad, with_slot(&file, "xdp", 0, [0xff; 8])).expect("it can be written");
+    assert_eq!(run([Path::new("check"), &bad, Path::new("--kernel"), Path::new("--allow-skips")]).code, 1);
+}
+
+#[cfg(feature = "kernel")]
+#[test]
+fn users_without_rights_are_told_that_nothing_was_asked() {
+    // The user `nobody`, who may not read this directory: the object comes by the standard input.
+    let mut unprivileged = Command::new("setpriv");
+    unprivileged.args([
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "--bounding-set=-all",
+        "--inh-caps=-all",
+    ]);
+    let dir = tempfile::tempdir_in("/tmp").expect("there is room for temporary files");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let command = dir.path().join("relinear");
+    fs::copy(env!("CARGO_BIN_EXE_relinear"), &command).expect("it can be copied");
+    unprivileged.arg(&command).args(["check", "-", "--kernel"]);
+    unprivileged.stdin(fs::File::open(data("xdp_parse.o")).expect("it is there"));
+    let Ok(output) = unprivileged.output() else {
+        crate::skipped("a user without rights: there is no setpriv");
+        return;
+    };
+    if String::from_utf8_lossy(&output.stderr).contains("setpriv") {
+        crate::skipped("a user without rights: it takes root to become one");
+        return;
+    }
+    let ran = Ran::new(output);
+    assert_eq!(ran.code, 3, "{}{}", ran.text(), ran.err);
+    assert_eq!(ran.text().lines().filter(|line| line.starts_with("skipped: ")).count(), 2, "{}", ran.text());
+}
+
+#[cfg(feature = "kernel")]
+#[test]
+fn aya_is_asked_where_there_is_no_libbpf() {
+    // In a namespace of its own, nothing is where libbpf was.
+    let script = r#"
+        for file in $(ldconfig -p | sed -n 's/.*libbpf[.]so[.]1 .*=> //p'); do
+            mount --bind /dev/null "$(readlink -f "$file")" || exit 77
+        done
+        exec "$0" check "$1" --kernel --json"#;
+    let ask = |object: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["-m", "sh", "-c", script, env!("CARGO_BIN_EXE_relinear")]).arg(data(object));
+        let output = unshare.output().ok()?;
+        let denied = String::from_utf8_lossy(&output.stderr).contains("unshare");
+        if output.status.code() == Some(77) || denied {
+            crate::skipped("the kernel asked by aya: it takes root to hide libbpf");
+            return None;
+        }
+        let ran = Ran::new(output);
+        let json: Value = serde_json::from_slice(&ran.out).expect("it is JSON");
+        assert_eq!(json["kernel"]["loader"], "aya");
+        Some((ran.code, verdicts(&ran)?))
+    };
+    let Some((code, programs)) = ask("subprogs.o") else { return };
+    assert!(programs.iter().all(|of| of["verdict"] == "accepted"), "{programs:?}");
+    assert_eq!((code, programs.len()), (0, 5));
+    // aya has no type for programs that are system calls: these are skipped, and no others.
+    let Some((code, programs)) = ask("ksyms.o") else { return };
+    let of = |section: &str| programs.iter().filter(|of| of["section"] == section).collect::<Vec<_>>();
+    assert!(of("syscall").iter().all(|of| of["verdict"] == "skipped"), "{programs:?}");
+    assert_eq!((code, of("syscall").len()), (3, 1));
+}
+
+#[test]
+fn findings_are_capped_and_counted() {
+    let dir = tempdir();
+    let input = dir.path().join("in.o");
+    let mut file = read(data("globals.o"));
+    for slot in 0..4 {
+        file = with_slot(&file, "classifier", slot, [0xff; 8]);
+    }
+    fs::write(&input, file).expect("it can be written");
+    let all = run([Path::new("check"), &input]);
+    let lines = |ran: &Ran| ran.text().lines().filter(|line| line.contains(": finding: ")).count();
+    let found = lines(&all);
+    assert!(found >= 4 && !all.text().contains("more than"), "{}", all.text());
+    for most in [0, 1, 3] {
+        let most_text = most.to_string();
+        let ran = run([Path::new("check"), &input, Path::new("--max-findings"), Path::new(&most_text)]);
+        assert_eq!((ran.code, lines(&ran)), (1, most));
+        let told = format!("{found} findings ({} more than are listed)", found - most);
+        assert!(ran.text().contains(&told), "{}", ran.text());
+        let ran = run([
+            Path::new("check"),
+            &input,
+            Path::new("--json"),
+            Path::new("--max-findings"),
+            Path::new(&most_text),
+        ]);
+        let json: Value = serde_json::from_slice(&ran.out).expect("it is JSON");
+        assert_eq!(json["findings_left_out"], found - most);
+        assert_eq!(json["findings"].as_array().map(Vec::len), Some(most));
+    }
+}
+
+#[test]
+fn json_has_a_version() {
+    let dir = tempdir();
+    let out = dir.path().join("out.o");
+    for ran in [
+        run([Path::new("dis"), &data(PLAIN), Path::new("--json")]),
+        run([Path::new("check"), &data(PLAIN), Path::new("--json")]),
+        patch(&data(PLAIN), &out, &["--pass", "dce", "--json"]),
+    ] {
+        assert_eq!(ran.json()["version"], 1);
+    }
+}
+
+#[test]
+fn parts_of_a_listing() {
+    let dis = |more: &[&str]| {
+        let object = data(PLAIN);
+        run([Path::new("dis"), &object].into_iter().chain(more.iter().map(Path::new)))
+    };
+    let whole = dis(&["--json"]).json();
+    let sections = whole["sections"].as_array().expect("it is a list");
+    assert!(sections.len() > 1);
+    for section in sections {
+        let name = section["section"].as_str().expect("it has a name");
+        assert_eq!(dis(&["--json", "--section", name]).json()["sections"], serde_json::json!([section]));
+        let insns = section["insns"].as_array().expect("it is a list");
+        let functions = insns.iter().filter_map(|insn| insn["function"].as_str());
+        let mut count = 0;
+        for function in functions {
+            let part = dis(&["--json", "--function", function, "--section", name]).json();
+            let part = part["sections"][0]["insns"].as_array().expect("it is a list").clone();
+            assert_eq!(part[0]["function"], function);
+            assert!(part.iter().all(|insn| insns.contains(insn)));
+            count += part.len();
+        }
+        assert_eq!(count, insns.len());
+    }
+    dis(&["--function", "nowhere"]).fails(1, &["nothing here is called nowhere"]);
+    dis(&["--section", "nowhere"]).fails(1, &["nothing here is called nowhere"]);
+    let (with, without) = (dis(&[]), dis(&["--no-bytes"]));
+    assert!(without.text().len() < with.text().len());
+    assert!(with.text().contains("0000000000  exit") || with.text().contains("00000000000000  exit"));
+    assert!(!without.text().contains("9500000000000000"), "{}", without.text());
+}
+
+#[test]
+fn a_reader_who_has_seen_enough() {
+    for args in [&["dis"][..], &["dis", "--json"], &["check"]] {
+        let mut command = command();
+        command.args(args).arg(data("large.o")).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        drop(child.stdout.take());
+        let ran = Ran::new(child.wait_with_output().expect("it ends"));
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{args:?}");
+    }
+    // But an object that did not arrive is an error.
+    let mut command = command();
+    command
+        .args(["patch", "--pass=dce", "-o-"])
+        .arg(data("large.o"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    drop(child.stdout.take());
+    Ran::new(child.wait_with_output().expect("it ends")).fails(1, &["standard output: "]);
+}
+
+#[test]
+fn completions_and_manual_pages() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let ran = run(["completions", shell]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        for word in ["relinear", "patch", "keep-debug", "max-findings"] {
+            assert!(ran.text().contains(word), "{shell}: {word}");
+        }
+    }
+    let page = run(["man"]);
+    assert!(page.text().contains(".TH relinear 1"), "{}", page.text());
+    // A hyphen that is no minus has a backslash before it.
+    let page = run(["man", "patch"]).text().replace('\\', "");
+    assert!(page.contains("patch") && page.contains("--keep-debug"), "{page}");
+    run(["man", "fly"]).fails(2, &["fly"]);
 }

@@ -167,7 +167,7 @@ fn functions(object: &Object<'_>) -> Vec<(String, u32)> {
         for (function, info) in code.functions().iter().zip(infos) {
             assert_eq!(info.slot, function.start);
             assert_eq!(object.btf().unwrap().function(info.type_id), Some(&*function.name));
-            functions.push((function.name.clone(), function.len));
+            functions.push((function.name.to_string(), function.len));
         }
     }
     functions

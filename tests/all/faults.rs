@@ -123,6 +123,102 @@ fn killed_at_each_call() {
 }
 
 #[test]
+fn told_to_end_at_each_call() {
+    if !can_trace() {
+        return;
+    }
+    let setting = Setting::new();
+    let mut ended = 0;
+    for signal in ["INT", "TERM"] {
+        for call in CHANGING {
+            // The calls of the main thread; signals are taken care of by another one, which makes its own.
+            for when in 1..=6 {
+                let output = setting.run_traced(&format!("inject={call}:signal={signal}:when={when}"));
+                setting.is_new();
+                ended += usize::from(!output.status.success());
+                let left = names(setting.dir.path());
+                assert_eq!(left, ["in.o", "out.o"], "{signal} at {call} {when}");
+                setting.reset();
+            }
+        }
+    }
+    assert!(ended >= 6, "{ended} times");
+}
+
+#[test]
+fn a_newer_file_gets_into_the_place_of_the_input() {
+    if !can_trace() {
+        return;
+    }
+    let setting = Setting::new();
+    let input = setting.path("in.o");
+    let whole = read(&input);
+    // While the new file is written, and when it is about to take its place.
+    for call in ["fsync", "renameat2"] {
+        for same_bytes in [false, true] {
+            fs::write(&input, &whole).expect("it is ours");
+            let mut strace = Command::new("strace");
+            strace.args(["-f", "-qq", "-o", "/dev/null", "-e"]);
+            strace
+                .arg(format!("inject={call}:delay_enter=2000000:when=1"))
+                .arg(env!("CARGO_BIN_EXE_relinear"));
+            strace.arg("patch").arg(&input).args(["--in-place", "--pass=dce"]);
+            let child = strace.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+            wait_for(|| names(setting.dir.path()).iter().any(|name| name.starts_with(".relinear-")));
+            let newer = setting.path("newer.o");
+            let bytes = if same_bytes { &whole[..] } else { b"somebody else's" };
+            fs::write(&newer, bytes).and_then(|()| fs::rename(&newer, &input)).expect("it is ours");
+            finish(child).fails(1, &["in.o: somebody else changed it"]);
+            assert_eq!(read(&input), bytes, "{call}");
+            assert_eq!(names(setting.dir.path()), ["in.o", "out.o"], "{call}");
+        }
+    }
+    // Where files cannot be exchanged.
+    for error in ["EINVAL", "ENOSYS"] {
+        fs::write(&input, &whole).expect("it is ours");
+        let mut strace = Command::new("strace");
+        strace
+            .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+            .arg(format!("inject=renameat2:error={error}:when=1"));
+        strace
+            .arg(env!("CARGO_BIN_EXE_relinear"))
+            .arg("patch")
+            .arg(&input)
+            .args(["--in-place", "--pass=dce"]);
+        let ran = Ran::new(strace.output().expect("it starts"));
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert_ne!(read(&input), whole);
+        assert_eq!(names(setting.dir.path()), ["in.o", "out.o"]);
+    }
+}
+
+#[test]
+fn root_keeps_the_owner() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+
+    let setting = Setting::new();
+    let (input, out) = (setting.path("in.o"), setting.path("out.o"));
+    if [&input, &out].into_iter().any(|path| chown(path, Some(12345), Some(54321)).is_err()) {
+        crate::skipped("files of other users: it takes root to have them");
+        return;
+    }
+    for path in [&input, &out] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o640)).expect("it is ours");
+        let ran = run([
+            Path::new("patch"),
+            &input,
+            Path::new("-o"),
+            path,
+            Path::new("--in-place"),
+            Path::new("--pass=dce"),
+        ]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let metadata = fs::metadata(path).expect("it is there");
+        assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o777), (12345, 54321, 0o640));
+    }
+}
+
+#[test]
 fn each_call_fails() {
     if !can_trace() {
         return;

@@ -53,6 +53,8 @@ mod random;
 mod relax;
 #[cfg(feature = "bpf")]
 mod tables;
+#[cfg(all(feature = "cli", unix))]
+mod terminal;
 
 /// Says that something was not tested, and why, past the runner, which keeps what tests print to itself.
 #[cfg(all(feature = "bpf", target_os = "linux"))]
