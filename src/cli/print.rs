@@ -75,12 +75,12 @@ impl<T: Display> Display for Line<T> {
     }
 }
 
-/// Prints to the standard output what `print` writes. A reader who has closed it has seen enough: that is no error.
+/// Prints to the standard output what `print` writes. A reader who has closed it has seen enough: nothing is said then.
 pub(super) fn to_stdout(print: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
-    match try_to_stdout(print) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(&error)),
-        _ => Ok(()),
-    }
+    try_to_stdout(print).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::Told,
+        _ => failed(&error),
+    })
 }
 
 /// Writes all of a file to the standard output.

@@ -29,6 +29,21 @@ pub(crate) fn builder(file: &[u8]) -> Builder<'static> {
     Builder::read(&*file.leak()).expect("it is an object")
 }
 
+/// The object that the parts make.
+pub(crate) fn written(mut builder: Builder<'_>) -> Vec<u8> {
+    // Names of sections and symbols were in one table; this writer wants one for each.
+    if !builder.sections.iter().any(|section| matches!(section.data, SectionData::SectionString)) {
+        let names = builder.sections.add();
+        names.name = b".shstrtab"[..].into();
+        names.sh_type = elf::SHT_STRTAB;
+        names.sh_addralign = 1;
+        names.data = SectionData::SectionString;
+    }
+    let mut written = Vec::new();
+    builder.write(&mut written).expect("it can be written");
+    written
+}
+
 /// The object with `part` in the names of its code sections, functions, and other symbols.
 fn with_names(file: &[u8], part: &[u8]) -> Vec<u8> {
     let mut builder = builder(file);
@@ -42,9 +57,7 @@ fn with_names(file: &[u8], part: &[u8]) -> Vec<u8> {
             symbol.name = [part, number.to_string().as_bytes()].concat().into();
         }
     }
-    let mut written = Vec::new();
-    builder.write(&mut written).expect("it can be written");
-    written
+    written(builder)
 }
 
 /// The object with `part` over the start of each file name and source line that `.BTF` has.
@@ -65,9 +78,7 @@ fn with_lines(file: &[u8], part: &[u8]) -> Vec<u8> {
         }
     }
     assert!(changed > 2, "file names and lines");
-    let mut written = Vec::new();
-    builder.write(&mut written).expect("it can be written");
-    written
+    written(builder)
 }
 
 /// The object with an instruction that there is not at the start of its last code section.
@@ -77,9 +88,7 @@ fn with_bad_insn(file: &[u8]) -> Vec<u8> {
     let code = code.filter(|section| matches!(&section.data, SectionData::Data(data) if !data.is_empty()));
     let SectionData::Data(data) = &mut code.last().expect("it has code").data else { unreachable!() };
     data.to_mut()[0] = 0xff;
-    let mut written = Vec::new();
-    builder.write(&mut written).expect("it can be written");
-    written
+    written(builder)
 }
 
 #[track_caller]
