@@ -170,6 +170,7 @@ pub(super) struct DisArgs {
 }
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct CheckArgs {
     /// The object to read; `-` is the standard input
     #[arg(value_name = "IN")]
