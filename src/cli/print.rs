@@ -7,6 +7,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use anstyle::AnsiColor;
 use relinear::elf::Text;
 use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter};
 
 use super::failure::{Failure, reason};
 
@@ -131,6 +132,61 @@ struct Versioned<'a, T> {
 
 /// Writes `value`, a structure, as JSON, with a line end.
 pub(super) fn json(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, &Versioned { version: VERSION, value })?;
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Calm(PrettyFormatter::new()));
+    Versioned { version: VERSION, value }.serialize(&mut serializer)?;
     writeln!(out)
+}
+
+/// JSON on several lines, in which characters that act on a terminal are escaped. The format asks for that of those below
+/// U+0020 only.
+struct Calm<'a>(PrettyFormatter<'a>);
+
+impl Formatter for Calm<'_> {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        let mut plain = fragment;
+        while let Some((at, character)) = plain.char_indices().find(|&(_, character)| Text::acts(character)) {
+            out.write_all(plain[..at].as_bytes())?;
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            plain = &plain[at + character.len_utf8()..];
+        }
+        out.write_all(plain.as_bytes())
+    }
+
+    fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.begin_array(out)
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_array(out)
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_array_value(out, first)
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_array_value(out)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.begin_object(out)
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_object(out)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_object_key(out, first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(out)
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_object_value(out)
+    }
 }

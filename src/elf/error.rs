@@ -54,14 +54,14 @@ pub enum ElfError {
     /// The edits of a code section do not fit together.
     Code {
         /// The name of the code section.
-        section: String,
+        section: Name,
         /// What is wrong; positions in it are slots of the section.
         error: EditError,
     },
     /// Something cannot be added to the object.
     Add {
         /// Its name.
-        name: String,
+        name: Name,
         /// Why not.
         reason: &'static str,
     },

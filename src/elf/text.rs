@@ -32,6 +32,12 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// Whether a character does something to a terminal, or to the text around it, rather than being shown.
+    #[must_use]
+    pub fn acts(character: char) -> bool {
+        acts(character)
+    }
+
     /// How many characters of a text are shown unless told otherwise: the kernel takes no longer names
     /// (`KSYM_NAME_LEN`).
     pub const MOST: usize = 512;

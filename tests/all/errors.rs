@@ -347,7 +347,7 @@ fn passes_of(seen: &mut Seen) {
 #[cfg(feature = "elf")]
 fn elf(seen: &mut Seen) {
     use object::{Object as _, ObjectSection as _};
-    use relinear::elf::{Data, ElfError, Limits, Object, PatchReason, patch};
+    use relinear::elf::{ElfError, Limits, Object, PatchReason, patch};
 
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/globals.o");
     let file = std::fs::read(path).expect("it is there");
@@ -442,6 +442,20 @@ fn elf(seen: &mut Seen) {
         "{text}"
     );
     seen.is("ElfError::Edit", error, &text);
+    transactions(&mut object, seen);
+    // No object that can be read is known to bring these about.
+    let write = ElfError::Write { reason: "too long".to_owned() };
+    seen.is("ElfError::Write", write.clone(), "cannot write the object: too long");
+    assert_eq!(PatchReason::Elf(write.clone()), PatchReason::Elf(write));
+    seen.0.insert("PatchReason::Elf".to_owned());
+}
+
+/// Errors of an edit of the whole object.
+#[cfg(feature = "elf")]
+fn transactions(object: &mut relinear::elf::Object<'_>, seen: &mut Seen) {
+    use relinear::elf::Data;
+
+    let arena = Arena::new();
     let mut edit = object.edit(&arena);
     let error = edit.add_data(&Data::zeroed("", 8)).expect_err("it has no name");
     seen.is("ElfError::Add", error, "cannot add \"\": no name for a symbol");
@@ -462,11 +476,6 @@ fn elf(seen: &mut Seen) {
     object.commit(first).expect("it is of this object");
     let error = object.commit(second).expect_err("the object was changed");
     seen.is("ElfError::Stale", error, "the object was changed after this change of it was worked out");
-    // No object that can be read is known to bring these about.
-    let write = ElfError::Write { reason: "too long".to_owned() };
-    seen.is("ElfError::Write", write.clone(), "cannot write the object: too long");
-    assert_eq!(PatchReason::Elf(write.clone()), PatchReason::Elf(write));
-    seen.0.insert("PatchReason::Elf".to_owned());
 }
 
 #[test]

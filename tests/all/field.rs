@@ -154,7 +154,10 @@ fn named(name: &str) -> Vec<u8> {
 fn functions(object: &Object<'_>) -> BTreeSet<(String, String)> {
     let of = |code: &relinear::elf::CodeSection| {
         let name = code.name().to_owned();
-        code.functions().iter().map(move |function| (name.clone(), function.name.to_string())).collect::<Vec<_>>()
+        code.functions()
+            .iter()
+            .map(move |function| (name.clone(), function.name.to_string()))
+            .collect::<Vec<_>>()
     };
     object.code().iter().flat_map(of).collect()
 }

@@ -8,7 +8,6 @@ mod reference;
 mod types;
 
 use alloc::collections::BTreeMap;
-use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
 use object::elf;
@@ -488,7 +487,7 @@ fn narrow(bytes: u64) -> Result<u32, ElfError> {
 }
 
 fn code_error(section: &str, error: EditError) -> ElfError {
-    ElfError::Code { section: section.to_string(), error }
+    ElfError::Code { section: section.into(), error }
 }
 
 fn new_section(name: &str, kind: u32, flags: u64, align: u64, content: Content<'static>) -> Section<'static> {
