@@ -145,7 +145,7 @@ impl Formatter for Calm<'_> {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
         let mut plain = fragment;
         while let Some((at, character)) = plain.char_indices().find(|&(_, character)| Text::acts(character)) {
-            out.write_all(plain[..at].as_bytes())?;
+            out.write_all(&plain.as_bytes()[..at])?;
             for unit in character.encode_utf16(&mut [0; 2]) {
                 write!(out, "\\u{unit:04x}")?;
             }
