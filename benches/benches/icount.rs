@@ -13,7 +13,7 @@ use relinear::passes::ctx::{self, Memory, Xdp};
 use relinear::passes::kernel::Kernel;
 use relinear::passes::misc_fixups::{self, Site, Subprogs};
 use relinear::passes::{
-    blind, dce, hard_wire_dead_branches, remove_dead_code, remove_nops, rnd_hi32, sanitize_dead_code, zext,
+    blind, dce, harden, hard_wire_dead_branches, remove_dead_code, remove_nops, rnd_hi32, sanitize_dead_code, zext,
 };
 use relinear::{Arena, At, Branch, Deleted, Handle, Linear, List, Map, Patch, Target};
 use relinear_bench::verified::{self, Verified};
@@ -301,13 +301,13 @@ fn all_high_halves(list: &mut Verified<'_>) {
 }
 
 fn all_constants(list: &mut Verified<'_>) {
-    let hardening = blind::Hardening { seed: 1, ax: AX, zext: false };
-    blind::harden(list, &hardening).expect("a valid program");
+    let hardening = harden::Options { seed: 1, ax: AX, zext: false };
+    harden::run(list, &hardening).expect("a valid program");
 }
 
 fn all_divisions(list: &mut Verified<'_>) {
     let mut subprogs = Subprogs { starts: &[0], stack: &mut [0] };
-    let options = misc_fixups::Options::new(Kernel::default());
+    let options = misc_fixups::Options::default();
     misc_fixups::run(list, &mut subprogs, &(), &options).expect("a valid program");
 }
 

@@ -2,7 +2,7 @@
 
 use super::Insn;
 use super::opcode::{
-    ALU, ALU64, CALL_CODE, CALL_HELPER, CALL_KFUNC, CALL_LOCAL, EXIT_CODE, GOTO, GOTOL, JMP, JMP32, K,
+    ALU, ALU64, CALL_CODE, CALL_HELPER, CALL_KFUNC, CALL_LOCAL, EXIT_CODE, GOTO, GOTOL, GOTOX, JMP, JMP32, K,
     LD_IMM64, LD_NUMBER, LDX, MAY_GOTO, MEM, MOV, ST, STX, X,
 };
 
@@ -80,6 +80,13 @@ impl Insn {
     #[must_use]
     pub const fn gotol(imm: i32) -> Self {
         Self::new(GOTOL, 0, 0, 0, imm)
+    }
+
+    /// `gotox reg`.
+    #[inline]
+    #[must_use]
+    pub const fn gotox(reg: u8) -> Self {
+        Self::new(GOTOX, reg, 0, 0, 0)
     }
 
     /// `may_goto off`.

@@ -21,6 +21,10 @@ use crate::core::Isa;
 /// Edges stay inside a subprogram: a call falls through to what follows it, and what it calls is a
 /// root of its own ([`subprog_at`] finds it).
 ///
+/// A `gotox` may lead to all that [`Program::insn_array`] names in its subprogram. As that would be a number of edges that
+/// is the product of the two, these edges are in no block: the blocks they come from and lead to are in
+/// [`indirect_jumps`](Cfg::indirect_jumps) and [`indirect_targets`](Cfg::indirect_targets).
+///
 /// The kernel wants a subprogram to end with `exit` or a `goto` (`check_subprogs`). Here a call may
 /// end it as well: compilers put nothing after a call that does not return, such as `bpf_throw`.
 /// Control is then taken to end there.
@@ -36,6 +40,10 @@ pub struct Cfg {
     /// Where the predecessors of each block start in `preds`; one more entry than blocks.
     pred_starts: Vec<u32>,
     preds: Vec<u32>,
+    /// The blocks that end with a `gotox`, ascending.
+    indirect_jumps: Vec<u32>,
+    /// The blocks that a `gotox` may lead to, ascending.
+    indirect_targets: Vec<u32>,
     reachable: BitVec,
 }
 
@@ -52,10 +60,13 @@ pub struct Block {
     pub taken: Option<u32>,
     /// The block that control falls into from its last instruction.
     pub falls_to: Option<u32>,
+    /// Whether its last instruction is a `gotox`, which leads to the
+    /// [indirect targets](Cfg::indirect_targets) of its subprogram.
+    pub is_indirect: bool,
 }
 
 impl Block {
-    /// The blocks that control may go to next. The two are the same for a conditional jump to the
+    /// The blocks that control may go to next, but by a `gotox`. The two are the same for a conditional jump to the
     /// next instruction.
     pub fn successors(&self) -> impl Iterator<Item = u32> + use<> {
         self.falls_to.into_iter().chain(self.taken)
@@ -66,7 +77,7 @@ impl Block {
     /// # Panics
     ///
     /// If the program has no such slots.
-    pub fn insns<'p>(&self, program: &'p Program) -> impl Iterator<Item = u32> + use<'p> {
+    pub fn insns<'p, T>(&self, program: &'p Program<T>) -> impl Iterator<Item = u32> + use<'p, T> {
         positions(&program.insns, self.start..self.end)
     }
 
@@ -78,7 +89,7 @@ impl Block {
     ///
     /// If the program has no such slots.
     #[must_use]
-    pub fn last(&self, program: &Program) -> u32 {
+    pub fn last<T>(&self, program: &Program<T>) -> u32 {
         last_insn(&program.insns, self.end)
     }
 }
@@ -131,6 +142,18 @@ pub enum CfgError {
         /// The position it leads to.
         target: i64,
     },
+    /// No entry of [`Program::insn_array`] leads into the subprogram of a `gotox`.
+    NoTable {
+        /// The slot of the `gotox`.
+        at: u32,
+    },
+    /// An entry of [`Program::insn_array`] leads to what is no first slot of an instruction.
+    BadEntry {
+        /// The index of the entry.
+        entry: usize,
+        /// The slot it leads to.
+        target: u32,
+    },
     /// Control falls off the end of a subprogram.
     FallsOff {
         /// The slot of its last instruction.
@@ -161,6 +184,15 @@ impl fmt::Display for CfgError {
             Self::NoSubprog { at, target } => {
                 write!(f, "slot {at} refers to a subprogram at {target}, where none starts")
             }
+            Self::NoTable { at } => {
+                write!(f, "no jump table leads into the subprogram of the gotox at slot {at}")
+            }
+            Self::BadEntry { entry, target } => {
+                write!(
+                    f,
+                    "entry {entry} of the jump tables leads to slot {target}, where no instruction starts"
+                )
+            }
             Self::FallsOff { at, subprog } => {
                 write!(f, "control falls off the end of subprogram {subprog} at slot {at}")
             }
@@ -188,12 +220,12 @@ fn target(insns: &[Insn], at: u32) -> Option<i64> {
 impl Cfg {
     /// Finds the blocks of a program.
     ///
-    /// O(slots + subprograms).
+    /// O(slots + subprograms + entries of jump tables).
     ///
     /// # Errors
     ///
     /// See [`CfgError`]. Every instruction is looked at, whether control reaches it or not.
-    pub fn new(program: &Program) -> Result<Self, CfgError> {
+    pub fn new<T>(program: &Program<T>) -> Result<Self, CfgError> {
         let slots = program.insns.len();
         let len = u32::try_from(slots).ok().filter(|&len| len != 0);
         let len = len.ok_or(CfgError::BadLength { slots })?;
@@ -202,12 +234,13 @@ impl Cfg {
         let leaders = find_leaders(program, len, &subprog_of)?;
         let mut cfg = Self::lay_blocks(program, len, &leaders);
         cfg.link(program)?;
+        cfg.link_tables(program)?;
         cfg.invert();
         cfg.mark_reachable();
         Ok(cfg)
     }
 
-    fn lay_blocks(program: &Program, len: u32, leaders: &BitVec) -> Self {
+    fn lay_blocks<T>(program: &Program<T>, len: u32, leaders: &BitVec) -> Self {
         let mut blocks: Vec<Block> = Vec::new();
         let mut block_of = Vec::with_capacity(len as usize);
         let mut entries = Vec::with_capacity(program.subprogs.len() + 1);
@@ -220,17 +253,28 @@ impl Cfg {
                     entries.push(index(blocks.len()));
                 }
                 let subprog = index(entries.len() - 1);
-                blocks.push(Block { start: at, end: len, subprog, taken: None, falls_to: None });
+                let block =
+                    Block { start: at, end: len, subprog, taken: None, falls_to: None, is_indirect: false };
+                blocks.push(block);
             }
             block_of.push(index(blocks.len() - 1));
         }
         entries.push(index(blocks.len()));
         let reachable = BitVec::repeat(false, blocks.len());
-        Self { blocks, block_of, entries, pred_starts: Vec::new(), preds: Vec::new(), reachable }
+        Self {
+            blocks,
+            block_of,
+            entries,
+            pred_starts: Vec::new(),
+            preds: Vec::new(),
+            indirect_jumps: Vec::new(),
+            indirect_targets: Vec::new(),
+            reachable,
+        }
     }
 
     /// Finds the successors of each block.
-    fn link(&mut self, program: &Program) -> Result<(), CfgError> {
+    fn link<T>(&mut self, program: &Program<T>) -> Result<(), CfgError> {
         for block in 0..self.blocks.len() {
             let at = self.blocks[block].last(program);
             let subprog = self.blocks[block].subprog;
@@ -238,6 +282,10 @@ impl Cfg {
             if insn.is_jump() {
                 let to = target(&program.insns, at).and_then(|to| usize::try_from(to).ok());
                 self.blocks[block].taken = to.map(|to| self.block_of[to]);
+            }
+            if insn.is_gotox() {
+                self.blocks[block].is_indirect = true;
+                self.indirect_jumps.push(index(block));
             }
             if insn.ends_flow() {
                 continue;
@@ -251,6 +299,23 @@ impl Cfg {
             }
         }
         Ok(())
+    }
+
+    /// Finds the blocks that each `gotox` may lead to.
+    fn link_tables<T>(&mut self, program: &Program<T>) -> Result<(), CfgError> {
+        if self.indirect_jumps.is_empty() {
+            return Ok(());
+        }
+        let targets = program.insn_array.iter().flatten();
+        self.indirect_targets = targets.map(|&slot| self.block_of[slot as usize]).collect();
+        self.indirect_targets.sort_unstable();
+        self.indirect_targets.dedup();
+        let block = |&number: &u32| &self.blocks[number as usize];
+        let mut jumps = self.indirect_jumps.iter().map(block);
+        match jumps.find(|block| self.indirect_targets(block.subprog).is_empty()) {
+            Some(block) => Err(CfgError::NoTable { at: block.last(program) }),
+            None => Ok(()),
+        }
     }
 
     /// Finds the predecessors of each block.
@@ -275,9 +340,17 @@ impl Cfg {
 
     fn mark_reachable(&mut self) {
         let mut work = self.entries[..self.entries.len() - 1].to_vec();
-        while let Some(block) = work.pop() {
-            if !self.reachable.replace(block as usize, true) {
-                work.extend(self.blocks[block as usize].successors());
+        // The subprogram whose indirect targets were reached last: subprograms are followed one after the other.
+        let mut opened = None;
+        while let Some(number) = work.pop() {
+            if self.reachable.replace(number as usize, true) {
+                continue;
+            }
+            let block = self.blocks[number as usize];
+            work.extend(block.successors());
+            if block.is_indirect && opened != Some(block.subprog) {
+                opened = Some(block.subprog);
+                work.extend(self.indirect_targets(block.subprog));
             }
         }
     }
@@ -302,7 +375,7 @@ impl Cfg {
         self.block_of[slot as usize]
     }
 
-    /// The blocks that control may come from into block `block`; twice from a conditional jump to the
+    /// The blocks that control may come from into block `block`, but by a `gotox`; twice from a conditional jump to the
     /// next instruction.
     ///
     /// O(1).
@@ -314,6 +387,39 @@ impl Cfg {
     pub fn predecessors(&self, block: u32) -> &[u32] {
         let [start, end] = [block as usize, block as usize + 1].map(|at| self.pred_starts[at] as usize);
         &self.preds[start..end]
+    }
+
+    /// The blocks of a subprogram that end with a `gotox`, ascending. Each of them may lead to each of the
+    /// [`indirect_targets`](Cfg::indirect_targets) of the subprogram.
+    ///
+    /// O(log of those of the program).
+    ///
+    /// # Panics
+    ///
+    /// If there is no such subprogram.
+    #[must_use]
+    pub fn indirect_jumps(&self, subprog: u32) -> &[u32] {
+        within(&self.indirect_jumps, self.blocks_of(subprog))
+    }
+
+    /// The blocks of a subprogram that a `gotox` may lead to, ascending. None, if no `gotox` is in the program.
+    ///
+    /// O(log of those of the program).
+    ///
+    /// # Panics
+    ///
+    /// If there is no such subprogram.
+    #[must_use]
+    pub fn indirect_targets(&self, subprog: u32) -> &[u32] {
+        within(&self.indirect_targets, self.blocks_of(subprog))
+    }
+
+    /// Whether a `gotox` may lead to a block.
+    ///
+    /// O(log indirect targets).
+    #[must_use]
+    pub fn is_indirect_target(&self, block: u32) -> bool {
+        self.indirect_targets.binary_search(&block).is_ok()
     }
 
     /// How many subprograms there are.
@@ -367,12 +473,18 @@ impl Cfg {
     ///
     /// If the program has no such slot.
     #[must_use]
-    pub fn referenced(&self, program: &Program, slot: u32) -> Option<u32> {
+    pub fn referenced<T>(&self, program: &Program<T>, slot: u32) -> Option<u32> {
         if program.insns[slot as usize].is_jump() {
             return None;
         }
         self.subprog_at(u32::try_from(target(&program.insns, slot)?).ok()?)
     }
+}
+
+/// Those of ascending numbers that are in a range.
+fn within(numbers: &[u32], range: Range<u32>) -> &[u32] {
+    let [start, end] = [range.start, range.end].map(|end| numbers.partition_point(|&number| number < end));
+    &numbers[start..end]
 }
 
 /// The first slot of the instruction that ends before slot `end`.
@@ -399,7 +511,7 @@ fn check_insns(insns: &[Insn]) -> Result<(), CfgError> {
 }
 
 /// The subprogram of each slot.
-fn divide(program: &Program, len: u32) -> Result<Vec<u32>, CfgError> {
+fn divide<T>(program: &Program<T>, len: u32) -> Result<Vec<u32>, CfgError> {
     let mut subprog_of = Vec::with_capacity(len as usize);
     for (subprog, &start) in program.subprogs.iter().enumerate() {
         let in_order = subprog == 0 || start > program.subprogs[subprog - 1];
@@ -416,17 +528,19 @@ fn divide(program: &Program, len: u32) -> Result<Vec<u32>, CfgError> {
 }
 
 /// The slots that blocks start at. Checks where jumps and references lead.
-fn find_leaders(program: &Program, len: u32, subprog_of: &[u32]) -> Result<BitVec, CfgError> {
+fn find_leaders<T>(program: &Program<T>, len: u32, subprog_of: &[u32]) -> Result<BitVec, CfgError> {
     let insns = &program.insns;
     let mut leaders = BitVec::repeat(false, len as usize);
     for &start in &program.subprogs {
         leaders.set(start as usize, true);
     }
+    let mut has_gotox = false;
     for at in positions(insns, 0..len) {
         let insn = insns[at as usize];
-        if (insn.is_jump() || insn.is_exit()) && at + 1 < len {
+        if (insn.is_cond() || insn.ends_flow()) && at + 1 < len {
             leaders.set(at as usize + 1, true);
         }
+        has_gotox |= insn.is_gotox();
         let Some(to) = target(insns, at) else { continue };
         let slot = u32::try_from(to).ok().filter(|&slot| slot < len);
         if !insn.is_jump() {
@@ -444,6 +558,14 @@ fn find_leaders(program: &Program, len: u32, subprog_of: &[u32]) -> Result<BitVe
             return Err(CfgError::LeavesSubprog { at, target: slot });
         }
         leaders.set(slot as usize, true);
+    }
+    // Without a `gotox`, tables are for something else.
+    let entries = program.insn_array.iter().enumerate().filter(|_| has_gotox);
+    for (entry, target) in entries.filter_map(|(entry, &target)| Some((entry, target?))) {
+        if target >= len || (target != 0 && insns[target as usize - 1].is_wide()) {
+            return Err(CfgError::BadEntry { entry, target });
+        }
+        leaders.set(target as usize, true);
     }
     Ok(leaders)
 }

@@ -6,12 +6,12 @@ use super::Insn;
 use super::opcode::{
     ABS, ADD, ADDR_SPACE_CAST, ALU, ALU64, AND, ARSH, ATOMIC, B, CALL, CALL_KFUNC, CMPXCHG, DIV, DW, END,
     EXIT, FETCH, GOTOL, H, IND, JA, JCOND, JMP, JSLE, LD, LD_IMM64, LD_MAP_FD, LD_MAP_IDX, LD_MAP_IDX_VALUE,
-    LDX, LOAD_ACQ, MEM, MEMSX, MOD, MOV, NEG, OR, SIGNED, ST, STORE_REL, STX, W, XCHG, XOR,
+    LDX, LOAD_ACQ, MEM, MEMSX, MOD, MOV, NEG, OR, SIGNED, ST, STACK_ARGUMENTS, STORE_REL, STX, W, XCHG, XOR,
 };
 
 /// How many slots the instruction at slot `at` has, if it is valid. O(1).
 ///
-/// Valid is what RFC 9669 defines, with `may_goto`, address space casts, and acquiring and
+/// Valid is what RFC 9669 defines, with `may_goto`, `gotox`, address space casts, and acquiring and
 /// releasing atomics, which Linux added later. Fields that an instruction does not use must be 0.
 /// No register above `highest` may be named: [`FRAME_POINTER`](super::opcode::FRAME_POINTER) for
 /// programs, [`AX`](super::opcode::AX) for what the kernel's patches make of them. This looks at the
@@ -28,6 +28,9 @@ pub fn check_insn(insns: &[Insn], at: usize, highest: u8) -> Result<usize, InsnE
 fn check(insns: &[Insn], highest: u8) -> Result<usize, InsnReason> {
     let insn = *insns.first().ok_or(InsnReason::End)?;
     let rule = rule(insn).ok_or(InsnReason::Code(insn.code))?;
+    if highest < STACK_ARGUMENTS && insn.is_stack_argument() {
+        return Err(InsnReason::StackArgument);
+    }
     if !allows(rule.dst, insn.dst(), highest) {
         return Err(InsnReason::Dst(insn.dst()));
     }
@@ -161,6 +164,7 @@ fn jump(insn: Insn) -> Option<Rule> {
     }
     let wide = insn.class() == JMP;
     match insn.op() {
+        JA if wide && insn.is_reg() => Some(Rule { dst: Reg::Any, ..none }),
         JA | JCOND => (wide && !insn.is_reg()).then_some(Rule { off: None, ..none }),
         CALL => {
             let off = if insn.src() == CALL_KFUNC { None } else { NO_OFF };
@@ -204,6 +208,9 @@ pub enum InsnReason {
     Imm(i32),
     /// The second slot of an `ld_imm64` has more than the immediate that its kind allows.
     SecondSlot,
+    /// It loads or stores an argument on the stack, by
+    /// [`r11`](super::opcode::STACK_ARGUMENTS): nothing here knows the rules of such functions yet.
+    StackArgument,
 }
 
 impl fmt::Display for InsnReason {
@@ -217,6 +224,9 @@ impl fmt::Display for InsnReason {
             Self::Off(off) => write!(f, "the offset field cannot be {off}"),
             Self::Imm(imm) => write!(f, "the immediate field cannot be {imm}"),
             Self::SecondSlot => f.write_str("the second slot of a 64-bit load sets a reserved field"),
+            Self::StackArgument => {
+                f.write_str("it passes an argument on the stack, by r11, and functions of more than five arguments cannot be checked or patched yet")
+            }
         }
     }
 }

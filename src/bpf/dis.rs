@@ -26,8 +26,8 @@ use core::fmt::{self, Display, Formatter};
 
 use super::opcode::{
     ABS, ADDR_SPACE_CAST, ALU, ALU64, ATOMIC, CALL_KFUNC, CALL_LOCAL, CMPXCHG, DW, END, FETCH, GOTO, GOTOL,
-    LD, LD_BTF_ID, LD_FUNC, LD_MAP_FD, LD_MAP_IDX, LD_MAP_IDX_VALUE, LD_MAP_VALUE, LD_NUMBER, LDX, LOAD_ACQ,
-    MAY_GOTO, MEM, MEMSX, MOV, NEG, ST, STORE_REL, STX, XCHG,
+    GOTOX, LD, LD_BTF_ID, LD_FUNC, LD_MAP_FD, LD_MAP_IDX, LD_MAP_IDX_VALUE, LD_MAP_VALUE, LD_NUMBER, LDX,
+    LOAD_ACQ, MAY_GOTO, MEM, MEMSX, MOV, NEG, ST, STORE_REL, STX, XCHG,
 };
 use super::syntax::{
     ASSIGN, COMPARE, COMPARE_EXCHANGE, EXCHANGE, EXTENDED, FETCHED, HIGHEST, LOCK, NARROW, SWAP, UNSIGNED,
@@ -46,6 +46,37 @@ pub fn dis_with<'a, N: Names + ?Sized>(insns: &'a [Insn], names: &'a N) -> Dis<'
     let valid = check_insn(insns, 0, HIGHEST);
     let slots = *valid.as_ref().unwrap_or(&insns.len().min(1));
     Dis { insns: &insns[..slots], valid: valid.is_ok(), names }
+}
+
+/// All instructions of `insns` as text, a line each; [`asm::parse`](super::asm::parse) gives the same slots.
+///
+/// ```
+/// use relinear::bpf::{Insn, dis};
+///
+/// let text = dis::dis_all(&[Insn::mov64_imm(0, 7), Insn::exit()]).to_string();
+/// assert_eq!(text, "r0 = 0x7\nexit\n");
+/// ```
+#[must_use]
+pub fn dis_all(insns: &[Insn]) -> DisAll<'_> {
+    DisAll { insns }
+}
+
+/// Instructions that display as lines of text.
+#[derive(Clone, Copy, Debug)]
+pub struct DisAll<'a> {
+    insns: &'a [Insn],
+}
+
+impl Display for DisAll<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let mut rest = self.insns;
+        while !rest.is_empty() {
+            let line = dis(rest);
+            writeln!(f, "{line}")?;
+            rest = &rest[line.slots()..];
+        }
+        Ok(())
+    }
 }
 
 /// One name for each operand that is a number in the encoding but stands for something else.
@@ -286,6 +317,7 @@ fn jump<N: Names + ?Sized>(insn: Insn, names: &N, f: &mut Formatter<'_>) -> fmt:
     match insn.code {
         GOTO => f.write_str("goto ")?,
         MAY_GOTO => f.write_str("may_goto ")?,
+        GOTOX => return write!(f, "gotox r{}", insn.dst()),
         GOTOL => {
             f.write_str("gotol ")?;
             return target(insn.imm.into(), "", names, f);

@@ -12,7 +12,7 @@ use crate::core::{Arena, Error, Handle, Inserted, Linear, List, Map, Patch, Tabl
 /// | --- | --- | --- |
 /// | `subprogs` | a subprogram without code that is left: removed. Code before its first instruction belongs to it | `adjust_subprog_starts`, `adjust_subprog_starts_after_remove` |
 /// | `func_info` | a removed subprogram: removed | the same |
-/// | `line_info` | an edited instruction: on the first of what stands for it. Of deleted code, the last one goes to the next instruction that is left, unless that has one; at the end of the program it is removed | `bpf_adj_linfo`, `bpf_adj_linfo_after_remove` |
+/// | `line_info` | an edited instruction: on the first of what stands for it. Of deleted code, the last one goes to the next instruction that is left, unless that has one; at the end of the program, or before a subprogram that was added, it is removed | `bpf_adj_linfo`, `bpf_adj_linfo_after_remove` |
 /// | `aux` | as the [fact](crate::Fact) of the list | [`passes::kernel::patch`](crate::passes::kernel::patch) does as `adjust_insn_aux_data` |
 /// | `pinned`, `pokes` | stay with the instruction; of a deleted one: removed | of pokes, `adjust_poke_descs`, but for what is prepended to the call, which would mislead it |
 /// | `insn_array` | lead to what is prepended to the instruction, like a jump; of a deleted one: `None` | `bpf_insn_array_adjust` |
@@ -103,11 +103,9 @@ impl<'a, T: Copy + Default> Editor<'a, T> {
     pub(crate) fn finish(&mut self, cpu: Cpu) -> Result<Edited<T>, EditError> {
         let mut linear = Linear::default();
         let lengthened = self.list.linearize_relaxed(&cpu, &mut linear)?.lengthened;
-        let (program, map) = tables::adjust(self, linear)?;
-        let start = |added: &Added| {
-            map.new_of_handle(added.first).filter(|start| program.subprogs.binary_search(start).is_ok())
-        };
-        let added = self.added.iter().map(start).collect();
+        let (program, Moves { map, subprogs }) = tables::adjust(self, linear)?;
+        let added = subprogs[self.program.subprogs.len()..].iter();
+        let added = added.map(|&number| Some(program.subprogs[number? as usize])).collect();
         Ok(Edited { program, map, lengthened, added })
     }
 
@@ -156,7 +154,26 @@ impl<'a, T: Copy + Default> Editor<'a, T> {
         Ok(inserted)
     }
 
-    /// The program with all edits, and all tables as they are then.
+    /// The program with all edits, and all tables as they are then. The program that was edited is free again, so that
+    /// the new one may take its place:
+    ///
+    /// ```
+    /// # use relinear::Arena;
+    /// # use relinear::bpf::{Insn, Program};
+    /// # fn main() -> Result<(), relinear::bpf::EditError> {
+    /// let mut program = Program::<()> { insns: vec![Insn::exit()], subprogs: vec![0], ..Program::default() };
+    /// let mut arena = Arena::new();
+    /// for number in 0..3 {
+    ///     let mut editor = program.edit(&arena)?;
+    ///     let end = editor.list().iter().last().expect("there is an exit");
+    ///     editor.list().prepend(end, &[Insn::mov64_imm(0, number)][..])?;
+    ///     program = editor.linearize()?;
+    ///     arena.reset();
+    /// }
+    /// assert_eq!(program.insns.len(), 4);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// O(slots + inserted slots + records).
     ///
@@ -164,16 +181,17 @@ impl<'a, T: Copy + Default> Editor<'a, T> {
     ///
     /// [`EditError::Core`] as [`List::linearize`]; [`EditError::EntryDeleted`], [`EditError::DeadSubprog`],
     /// [`EditError::LeavesSubprog`].
-    pub fn linearize(&self) -> Result<Program<T>, EditError> {
+    pub fn linearize(self) -> Result<Program<T>, EditError> {
         self.linearize_with_map().map(|(program, _)| program)
     }
 
-    /// As [`linearize`](Editor::linearize), and where everything went, for tables of the caller's own.
+    /// As [`linearize`](Editor::linearize), and where everything went, for tables of the caller's own. The edits stay, and
+    /// others may follow.
     ///
     /// # Errors
     ///
     /// As [`linearize`](Editor::linearize).
-    pub fn linearize_with_map(&self) -> Result<(Program<T>, Map), EditError> {
+    pub fn linearize_with_map(&self) -> Result<(Program<T>, Moves), EditError> {
         let linear = self.list.linearize()?;
         tables::adjust(self, linear)
     }
@@ -184,11 +202,22 @@ impl<'a, T: Copy + Default> Editor<'a, T> {
     /// # Errors
     ///
     /// As [`linearize`](Editor::linearize).
-    pub fn linearize_relaxed(&mut self, cpu: Cpu) -> Result<(Program<T>, Map), EditError> {
+    pub fn linearize_relaxed(&mut self, cpu: Cpu) -> Result<(Program<T>, Moves), EditError> {
         let mut linear = Linear::default();
         self.list.linearize_relaxed(&cpu, &mut linear)?;
         tables::adjust(self, linear)
     }
+}
+
+/// Where the slots and the subprograms of an edited program went.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Moves {
+    /// Where each slot went.
+    pub map: Map,
+    /// The new number of each subprogram, by its old one; those that were added follow, in their order. `None` if it was
+    /// deleted.
+    pub subprogs: Vec<Option<u32>>,
 }
 
 /// One of the tables of a program.
@@ -231,6 +260,15 @@ pub enum EditError {
         insn_off: u32,
         /// Where the subprogram starts, if there is one.
         start: Option<u32>,
+    },
+    /// The instruction refers to a subprogram by its number, and not by a displacement: the program is what the kernel
+    /// shows of one that it has loaded.
+    ///
+    /// A call has then a part of the displacement in `off`, and the number in `imm`; an `ld_imm64` of kind
+    /// [`LD_FUNC`](super::opcode::LD_FUNC) has the number in its second slot.
+    KernelDump {
+        /// The slot of the instruction.
+        at: u32,
     },
     /// All of the first subprogram was deleted, where the program is entered.
     EntryDeleted,
@@ -275,6 +313,11 @@ impl fmt::Display for EditError {
             Self::FuncInfo { record, insn_off, start: None } => {
                 write!(f, "function {record} is at {insn_off}, but there is no subprogram {record}")
             }
+            Self::KernelDump { at } => write!(
+                f,
+                "slot {at} refers to a subprogram by its number, as the kernel shows programs that it has loaded: \
+                 put displacements in the place of numbers first"
+            ),
             Self::EntryDeleted => {
                 f.write_str("all of the first subprogram was deleted, where the program is entered")
             }

@@ -134,6 +134,8 @@ impl Effects {
             Self { reads: RegSet::ARGS, reads_high: RegSet::ARGS, writes: RegSet::CALLER_SAVED }
         } else if insn.is_exit() {
             Self::NONE.read(0, true)
+        } else if insn.is_gotox() {
+            Self::NONE.read(insn.dst(), true)
         } else if !insn.is_cond() || insn.code == MAY_GOTO {
             Self::NONE
         } else if insn.is_reg() {

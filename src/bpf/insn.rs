@@ -1,7 +1,8 @@
 //! [`Insn`]: one 8-byte eBPF slot, and what can be asked of it.
 
 use super::opcode::{
-    ALU, ALU64, CALL, CALL_CODE, EXIT, EXIT_CODE, GOTO, GOTOL, JA, JCOND, JMP, JMP32, LD_IMM64, MAY_GOTO, X,
+    ALU, ALU64, CALL, CALL_CODE, EXIT, EXIT_CODE, GOTO, GOTOL, GOTOX, JA, JCOND, JMP, JMP32, LD_IMM64, LDX,
+    MAY_GOTO, MEM, ST, STACK_ARGUMENTS, STX, X,
 };
 
 /// One slot of an eBPF program: 8 bytes, the kernel's `struct bpf_insn`.
@@ -139,6 +140,26 @@ impl Insn {
         matches!(self.code, GOTO | GOTOL)
     }
 
+    /// Whether this is a `gotox`, which jumps to an address in a register.
+    #[inline]
+    #[must_use]
+    pub const fn is_gotox(self) -> bool {
+        self.code == GOTOX
+    }
+
+    /// Whether this loads an argument of its function from the stack, or stores one for a call: the base is
+    /// [`STACK_ARGUMENTS`].
+    #[inline]
+    #[must_use]
+    pub const fn is_stack_argument(self) -> bool {
+        self.mode() == MEM
+            && match self.class() {
+                LDX => self.src() == STACK_ARGUMENTS,
+                ST | STX => self.dst() == STACK_ARGUMENTS,
+                _ => false,
+            }
+    }
+
     /// Whether this jumps on a condition, `may_goto` included.
     #[inline]
     #[must_use]
@@ -150,7 +171,8 @@ impl Insn {
         }
     }
 
-    /// Whether this is a jump within the subprogram, conditional or not. Calls and `exit` are not.
+    /// Whether this is a jump within the subprogram by a displacement, conditional or not. Calls, `gotox` and `exit` are
+    /// not.
     #[inline]
     #[must_use]
     pub const fn is_jump(self) -> bool {
@@ -171,10 +193,10 @@ impl Insn {
         self.code == EXIT_CODE
     }
 
-    /// Whether control never goes on to the next instruction: `exit`, `goto`, `gotol`.
+    /// Whether control never goes on to the next instruction: `exit`, `goto`, `gotol`, `gotox`.
     #[inline]
     #[must_use]
     pub const fn ends_flow(self) -> bool {
-        self.is_goto() || self.is_exit()
+        self.is_goto() || self.is_gotox() || self.is_exit()
     }
 }

@@ -53,9 +53,10 @@ impl Liveness {
     /// Finds what is live in a program, whose graph is `cfg`.
     ///
     /// O(slots + 22 · edges): what is live into a block grows at most 22 times (11 registers of two
-    /// halves), and only then are the blocks before it looked at again.
+    /// halves), and only then are the blocks before it looked at again. All that a `gotox` of a subprogram leads to counts as
+    /// one block here.
     #[must_use]
-    pub fn new(program: &Program, cfg: &Cfg) -> Self {
+    pub fn new<T>(program: &Program<T>, cfg: &Cfg) -> Self {
         let blocks = cfg.blocks();
         let insns = &program.insns;
         // The effects of a block are those of one large instruction.
@@ -67,17 +68,28 @@ impl Liveness {
             })
             .collect();
         let mut into = vec![Live::default(); blocks.len()];
+        // What is live into any of the indirect targets of each subprogram.
+        let mut by_table = vec![Live::default(); cfg.subprogs() as usize];
         let mut queued = vec![true; blocks.len()];
         let mut work: Vec<u32> = (0..).take(blocks.len()).collect();
         while let Some(number) = work.pop() {
             let block = number as usize;
             queued[block] = false;
-            let live = out_of(&into, cfg, block).before(effects[block]);
+            let live = out_of(&into, &by_table, cfg, block).before(effects[block]);
             if live == into[block] {
                 continue;
             }
             into[block] = live;
-            for &from in cfg.predecessors(number) {
+            let mut jumps = &[][..];
+            if cfg.is_indirect_target(number) {
+                let subprog = blocks[block].subprog;
+                let all = &mut by_table[subprog as usize];
+                let before = core::mem::replace(all, all.union(live));
+                if *all != before {
+                    jumps = cfg.indirect_jumps(subprog);
+                }
+            }
+            for &from in cfg.predecessors(number).iter().chain(jumps) {
                 if !core::mem::replace(&mut queued[from as usize], true) {
                     work.push(from);
                 }
@@ -86,7 +98,7 @@ impl Liveness {
         let mut liveness =
             Self { after: vec![Live::default(); insns.len()], before: vec![Live::default(); insns.len()] };
         for (number, block) in blocks.iter().enumerate() {
-            let mut live = out_of(&into, cfg, number);
+            let mut live = out_of(&into, &by_table, cfg, number);
             let mut end = block.end;
             while end > block.start {
                 let at = last_insn(insns, end);
@@ -125,9 +137,10 @@ impl Liveness {
 }
 
 /// What is live at the end of a block.
-fn out_of(into: &[Live], cfg: &Cfg, block: usize) -> Live {
-    let successors = cfg.blocks()[block].successors();
-    successors.fold(Live::default(), |live, to| live.union(into[to as usize]))
+fn out_of(into: &[Live], by_table: &[Live], cfg: &Cfg, block: usize) -> Live {
+    let block = cfg.blocks()[block];
+    let live = if block.is_indirect { by_table[block.subprog as usize] } else { Live::default() };
+    block.successors().fold(live, |live, to| live.union(into[to as usize]))
 }
 
 /// The effects of one instruction, then another.

@@ -9,6 +9,7 @@ pub mod dis;
 mod editor;
 mod effects;
 mod facts;
+pub mod helper;
 mod insn;
 mod isa;
 mod liveness;
@@ -24,7 +25,7 @@ pub use cfg::{Block, Cfg, CfgError};
 pub use check::{InsnError, InsnReason, check_insn};
 #[cfg(feature = "elf")]
 pub(crate) use editor::Edited;
-pub use editor::{EditError, Editor, Table};
+pub use editor::{EditError, Editor, Moves, Table};
 pub use effects::{Effects, RegSet};
 pub use facts::Aux;
 pub use insn::Insn;

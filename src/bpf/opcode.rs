@@ -128,6 +128,8 @@ pub const STORE_REL: i32 = 0x110;
 pub const GOTO: u8 = JMP | JA;
 /// Code of `gotol`: a jump by `imm`.
 pub const GOTOL: u8 = JMP32 | JA;
+/// Code of `gotox`: a jump to the address in a register, which comes from a jump table.
+pub const GOTOX: u8 = JMP | JA | X;
 /// Code of `may_goto`: a jump by `off` once the iteration budget is spent.
 pub const MAY_GOTO: u8 = JMP | JCOND;
 /// Code of a call; `src` is a `CALL_*` kind.
@@ -163,3 +165,6 @@ pub const LD_MAP_IDX_VALUE: u8 = 6;
 pub const FRAME_POINTER: u8 = 10;
 /// The scratch register of the kernel's own patches, in kernels up to 6.18.
 pub const AX: u8 = 11;
+/// The base of the arguments beyond the fifth, which a caller leaves on the stack: `r11` in programs of LLVM 23 for kernels
+/// whose [`AX`] is another one. It may be named by loads and stores alone.
+pub const STACK_ARGUMENTS: u8 = 11;

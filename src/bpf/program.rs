@@ -30,7 +30,7 @@ pub struct Program<T = ()> {
     /// named by their index, so none is ever removed.
     pub pokes: Vec<Option<u32>>,
     /// What the entries of instruction arrays, the tables of indirect jumps, lead to; `None` once it was
-    /// deleted.
+    /// deleted. A `gotox` may lead to all of them that are in its subprogram.
     pub insn_array: Vec<Option<u32>>,
 }
 
@@ -65,14 +65,15 @@ impl<T: Copy + Default> Program<T> {
     ///
     /// # Errors
     ///
-    /// [`EditError::Core`] if the slots do not divide into instructions, [`EditError::Table`] or
-    /// [`EditError::FuncInfo`] for a table that is not in order.
+    /// [`EditError::Core`] if the slots do not divide into instructions, [`EditError::Table`],
+    /// [`EditError::NoEntry`] or [`EditError::FuncInfo`] for a table that is not in order,
+    /// [`EditError::KernelDump`] for what the kernel shows of a program that it has loaded.
     pub fn edit<'a>(&'a self, arena: &'a Arena) -> Result<Editor<'a, T>, EditError> {
         Editor::new(self, arena)
     }
 }
 
 /// Whether a loader will rewrite the instruction at a slot.
-pub(crate) fn is_pinned(program: &Program, at: u32) -> bool {
+pub(crate) fn is_pinned<T>(program: &Program<T>, at: u32) -> bool {
     program.pinned.get(at as usize).is_some_and(|pinned| *pinned)
 }

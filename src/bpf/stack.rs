@@ -38,7 +38,7 @@ impl Frame {
     /// O(1). Whether the frames of all callers and callees leave that room is another question.
     #[must_use]
     pub fn unused_slot(self) -> Option<i16> {
-        let depth = self.depth.next_multiple_of(8) + 8;
+        let depth = self.depth.checked_next_multiple_of(8).and_then(|depth| depth.checked_add(8))?;
         if self.escapes || depth > MAX_STACK { None } else { i16::try_from(depth).ok().map(|depth| -depth) }
     }
 
@@ -47,7 +47,7 @@ impl Frame {
     /// O(1).
     #[must_use]
     pub fn charged(self) -> u16 {
-        self.depth.max(1).next_multiple_of(32)
+        self.depth.max(1).checked_next_multiple_of(32).unwrap_or(u16::MAX)
     }
 }
 
@@ -65,7 +65,7 @@ impl Frames {
     ///
     /// O(slots): a block is walked at most 20 times, and most are walked once.
     #[must_use]
-    pub fn new(program: &Program, cfg: &Cfg) -> Self {
+    pub fn new<T>(program: &Program<T>, cfg: &Cfg) -> Self {
         let mut search = Search {
             program,
             cfg,
@@ -139,24 +139,41 @@ impl Lowest {
     }
 }
 
-/// What is known at the entry of a block.
+/// What is known where control from several places comes together: at the entry of a block, or where it goes on by the jump
+/// tables of a subprogram.
 struct Entry {
     lowest: Lowest,
     worsened: u8,
     queued: bool,
 }
 
-struct Search<'a> {
-    program: &'a Program,
+impl Entry {
+    /// Notes what is known on one more way. Whether less is known by that.
+    fn meet(&mut self, mut from: Lowest) -> bool {
+        let mut worse = false;
+        for (old, new) in self.lowest.places().zip(from.places()) {
+            if new < old {
+                *old = if self.worsened < PATIENCE { *new } else { FLOOR };
+                worse = true;
+            }
+        }
+        self.worsened = self.worsened.saturating_add(u8::from(worse));
+        worse
+    }
+}
+
+struct Search<'a, T> {
+    program: &'a Program<T>,
     cfg: &'a Cfg,
     entries: Vec<Option<Entry>>,
     work: Vec<u32>,
     frame: Frame,
 }
 
-impl Search<'_> {
+impl<T> Search<'_, T> {
     fn run(&mut self, subprog: u32) -> Frame {
         self.frame = Frame::default();
+        let mut by_table: Option<Entry> = None;
         self.enter(self.cfg.blocks_of(subprog).start, Lowest::NOTHING);
         while let Some(number) = self.work.pop() {
             let Some(entry) = &mut self.entries[number as usize] else { continue };
@@ -169,30 +186,33 @@ impl Search<'_> {
             for to in block.successors() {
                 self.enter(to, lowest);
             }
+            if !block.is_indirect {
+                continue;
+            }
+            let news = match &mut by_table {
+                Some(entry) => entry.meet(lowest),
+                None => true,
+            };
+            let entry = by_table.get_or_insert(Entry { lowest, worsened: 0, queued: false });
+            if news {
+                for &to in self.cfg.indirect_targets(subprog) {
+                    self.enter(to, entry.lowest);
+                }
+            }
         }
         self.frame
     }
 
     /// Control comes into a block with this.
-    fn enter(&mut self, block: u32, mut from: Lowest) {
+    fn enter(&mut self, block: u32, from: Lowest) {
         let place = &mut self.entries[block as usize];
         let Some(entry) = place else {
             *place = Some(Entry { lowest: from, worsened: 0, queued: true });
             self.work.push(block);
             return;
         };
-        let mut worse = false;
-        for (old, new) in entry.lowest.places().zip(from.places()) {
-            if new < old {
-                *old = if entry.worsened < PATIENCE { *new } else { FLOOR };
-                worse = true;
-            }
-        }
-        if worse {
-            entry.worsened = entry.worsened.saturating_add(1);
-            if !core::mem::replace(&mut entry.queued, true) {
-                self.work.push(block);
-            }
+        if entry.meet(from) && !core::mem::replace(&mut entry.queued, true) {
+            self.work.push(block);
         }
     }
 

@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use bitvec::vec::BitVec;
 
-use super::{Aux, Bpf, EditError, Editor, FuncInfo, Insn, LineInfo, Program, Table};
+use super::opcode::{CALL_LOCAL, LD_FUNC};
+use super::{Aux, Bpf, EditError, Editor, FuncInfo, Insn, LineInfo, Moves, Program, Table};
 use crate::core::{At, Deleted, Handle, Isa, Linear, Map, Origin, TableError};
 
 /// Checks the tables of a program that is going to be edited.
@@ -18,7 +19,7 @@ pub(super) fn check<T>(program: &Program<T>) -> Result<(), EditError> {
             return Err(EditError::FuncInfo { record, insn_off, start });
         }
     }
-    Ok(())
+    check_references_are_displacements(&program.insns)
 }
 
 /// As [`check`], for a section of an object: some of its functions may have no function information, and one may
@@ -45,6 +46,22 @@ fn check_positions<T>(program: &Program<T>) -> Result<(), EditError> {
     inside(slots, insn_array).map_err(of(Table::InsnArray))?;
     if let Some(&start) = subprogs.first().filter(|&&start| start != 0) {
         return Err(EditError::NoEntry { start });
+    }
+    Ok(())
+}
+
+/// Refuses what the kernel shows of a program of several functions that it has translated to machine code: references
+/// hold numbers of subprograms (`bpf_insn_prepare_dump` in its sources).
+fn check_references_are_displacements(insns: &[Insn]) -> Result<(), EditError> {
+    let mut at = 0;
+    while let Some(insn) = insns.get(at) {
+        let second = insns.get(at + 1).filter(|_| insn.is_wide());
+        let is_call = insn.is_call() && insn.src() == CALL_LOCAL && insn.off != 0;
+        let is_address = insn.src() == LD_FUNC && second.is_some_and(|second| second.imm != 0);
+        if is_call || is_address {
+            return Err(EditError::KernelDump { at: u32::try_from(at).unwrap_or(u32::MAX) });
+        }
+        at += insn.slots();
     }
     Ok(())
 }
@@ -85,14 +102,17 @@ fn inside(slots: usize, positions: &[Option<u32>]) -> Result<(), TableError> {
 pub(super) fn adjust<T: Copy + Default>(
     editor: &Editor<'_, T>,
     linear: Linear<Insn, Aux<T>>,
-) -> Result<(Program<T>, Map), EditError> {
+) -> Result<(Program<T>, Moves), EditError> {
     let Linear { units: insns, aux, map, .. } = linear;
     let program = editor.program;
-    let (subprogs, func_info) = adjust_subprogs(editor, &map)?;
+    let Subprogs { starts: subprogs, func_info, added_from, numbers } = adjust_subprogs(editor, &map)?;
     check_jumps(editor, &insns, &subprogs, &map)?;
     let mut line_info = program.line_info.clone();
     map.adjust_points(&mut line_info, At::Start, Deleted::Slide, |record| &mut record.insn_off)
         .map_err(of(Table::LineInfo))?;
+    // Code that was added is no place for the line of deleted code before it: the kernel adds subprograms when dead
+    // code is gone, and drops the lines of what is deleted at the end.
+    line_info.truncate(line_info.partition_point(|record| record.insn_off < added_from));
     let line_info = set_lines(line_info, editor, &map);
     let mut pinned = BitVec::new();
     if program.pinned.any() {
@@ -104,14 +124,21 @@ pub(super) fn adjust<T: Copy + Default>(
     let pokes = program.pokes.iter().map(|&old| map.position_of(old?)).collect();
     let live_label = |old: u32| (!map.is_deleted(old)).then(|| map.new_of(old));
     let insn_array = program.insn_array.iter().map(|&old| live_label(old?)).collect();
-    Ok((Program { insns, subprogs, pinned, func_info, line_info, aux, pokes, insn_array }, map))
+    let program = Program { insns, subprogs, pinned, func_info, line_info, aux, pokes, insn_array };
+    Ok((program, Moves { map, subprogs: numbers }))
 }
 
 /// Where subprograms start, and the functions they are.
-fn adjust_subprogs<T: Copy + Default>(
-    editor: &Editor<'_, T>,
-    map: &Map,
-) -> Result<(Vec<u32>, Vec<FuncInfo>), EditError> {
+struct Subprogs {
+    starts: Vec<u32>,
+    func_info: Vec<FuncInfo>,
+    /// Where the first subprogram starts that was added, or else the end.
+    added_from: u32,
+    /// The new number of each subprogram, by its old one.
+    numbers: Vec<Option<u32>>,
+}
+
+fn adjust_subprogs<T: Copy + Default>(editor: &Editor<'_, T>, map: &Map) -> Result<Subprogs, EditError> {
     let Program { subprogs, func_info, .. } = editor.program;
     let mut starts = subprogs.clone();
     // Numbers of subprograms, those that were added being the last ones.
@@ -119,7 +146,7 @@ fn adjust_subprogs<T: Copy + Default>(
     let mut added = Vec::new();
     let mut end = map.new_len();
     for (index, subprog) in editor.added.iter().enumerate().rev() {
-        match map.new_of_handle(subprog.first) {
+        match map.start_of_handle(subprog.first) {
             Some(start) if start < end => {
                 added.push((start, subprog.type_id));
                 end = start;
@@ -151,7 +178,14 @@ fn adjust_subprogs<T: Copy + Default>(
         types.extend(type_id.filter(|_| complete).map(|type_id| FuncInfo { insn_off: start, type_id }));
         starts.push(start);
     }
-    Ok((starts, types))
+    let mut next = 0;
+    let number = |old: usize| {
+        let is_kept = removed.binary_search(&old).is_err();
+        next += u32::from(is_kept);
+        is_kept.then(|| next - 1)
+    };
+    let numbers = (0..subprogs.len() + editor.added.len()).map(number).collect();
+    Ok(Subprogs { starts, func_info: types, added_from: end, numbers })
 }
 
 /// Checks that no call or callback refers to a removed subprogram.

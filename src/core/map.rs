@@ -132,7 +132,7 @@ impl Map {
 
     /// Where all that stands at `handle` begins.
     #[cold]
-    pub(super) fn start_of_handle(&self, handle: Handle) -> Option<u32> {
+    pub(crate) fn start_of_handle(&self, handle: Handle) -> Option<u32> {
         exception(&self.starts, handle.index()).or(self.new_of_handle(handle))
     }
 

@@ -99,8 +99,9 @@ impl Search<'_> {
     fn check_function(&mut self, range: Range<u32>, flow: &mut usize) {
         let section = self.section;
         let Some(covered) = section.covered_at(range.start) else { return };
-        let (mut program, calls) =
-            isolated(&covered.insns, range.start, |slot| section.starts_function(slot));
+        let entries = section.jump_targets(range.clone());
+        let (mut program, errors) =
+            isolated(&covered.insns, range.start, &entries, |slot| section.starts_function(slot));
         let mut at = 0;
         while at < program.insns.len() {
             match check_insn(&program.insns, at, FRAME_POINTER) {
@@ -112,8 +113,8 @@ impl Search<'_> {
                 }
             }
         }
-        for error in calls {
-            self.add(place_of(&error).unwrap_or_default(), error.to_string());
+        for error in errors {
+            self.add(place_of(&error).unwrap_or(range.start), error.to_string());
         }
         while let Err(error) = Cfg::new(&program) {
             *flow += 1;
@@ -124,7 +125,11 @@ impl Search<'_> {
                 return;
             }
             let told = in_section(error, range.start, section.len());
-            self.add(place_of(&told).unwrap_or_default(), Unanalysed::Flow(told).to_string());
+            self.add(place_of(&told).unwrap_or(range.start), Unanalysed::Flow(told).to_string());
+            if let CfgError::BadEntry { entry, .. } = error {
+                program.insn_array[entry] = None;
+                continue;
+            }
             let Some(at) = place_of(&error) else { return };
             take_out(&mut program, at, matches!(error, CfgError::FallsOff { .. }));
         }
@@ -218,7 +223,7 @@ impl Search<'_> {
 fn take_out(program: &mut Program, at: u32, end: bool) {
     let at = at as usize;
     let insn = program.insns[at];
-    let substitute = if end || insn.is_goto() { Insn::exit() } else { Insn::mov64_imm(0, 0) };
+    let substitute = if end || insn.ends_flow() { Insn::exit() } else { Insn::mov64_imm(0, 0) };
     let slots = insn.slots().min(program.insns.len() - at);
     program.insns[at..at + slots].fill(substitute);
 }

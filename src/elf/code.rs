@@ -12,6 +12,7 @@ use super::cover::Covered;
 use super::error::ElfError;
 use super::functions::{Conflict, Part};
 use super::image::{Image, Reloc};
+use super::jump_tables::JumpTargets;
 use super::text::Name;
 use crate::bpf::opcode::{CALL_KFUNC, CALL_LOCAL, LD_FUNC};
 use crate::bpf::{Endian, Program, decode, encode};
@@ -41,6 +42,8 @@ pub struct CodeSection {
     pub(crate) covered: Vec<Covered>,
     /// Where the evidence about functions contradicts itself.
     pub(crate) conflicts: Vec<Conflict>,
+    /// What its jump tables lead to.
+    pub(crate) jump_targets: JumpTargets,
     pub(crate) relocations: Vec<Relocation>,
     pub(crate) func: Records,
     pub(crate) line: Records,
@@ -280,6 +283,7 @@ impl CodeSection {
             parts: Vec::new(),
             covered: Vec::new(),
             conflicts: Vec::new(),
+            jump_targets: JumpTargets::default(),
             relocations: Vec::new(),
             func: Records::default(),
             line: Records::default(),

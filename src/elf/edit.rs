@@ -47,6 +47,9 @@ impl Object<'_> {
     /// - Relocations and CO-RE records stay with their instructions, which must be as they were, or be
     ///   deleted; the records go with them then. Line records follow the kernel's rule: the last one of
     ///   a deleted run moves to the next instruction of the function, if that has none.
+    /// - What is inserted must be valid instructions ([`check_insn`](crate::bpf::check_insn)), and takes no relocation and
+    ///   no CO-RE record along from where it may have been copied. What could be a copy of an instruction with a relocation
+    ///   is refused: it would load or call something else.
     /// - Sections for debuggers (`.debug_*`, `.eh_frame`) are dropped if any instruction has moved, see
     ///   [`notes`](Object::notes); or the edit fails, see [`keep_debug`](Object::keep_debug).
     ///
@@ -55,8 +58,9 @@ impl Object<'_> {
     ///
     /// # Errors
     ///
-    /// [`ElfError::NoSuchCode`]; [`ElfError::Edit`] if the map does not go with the code, or something
-    /// would be left that refers to nothing; [`ElfError::Section`] and [`ElfError::Symbol`] for parts of
+    /// [`ElfError::NoSuchCode`]; [`ElfError::Insn`] for what is inserted and no valid instruction; [`ElfError::Edit`] if the
+    /// map does not go with the code, something would be left that refers to nothing, or an instruction with a relocation was
+    /// copied; [`ElfError::Section`] and [`ElfError::Symbol`] for parts of
     /// the object that cannot be moved. The object is then as it was.
     pub fn replace_codes(&mut self, edits: Vec<Edit<'_>>) -> Result<(), ElfError> {
         let new: Vec<_> = edits
@@ -70,6 +74,7 @@ impl Object<'_> {
             .collect();
         let plan = Plan::new(self, &new)?;
         self.apply(plan, edits.into_iter().map(|edit| (edit.code, edit.insns)).collect());
+        self.read_jump_tables();
         self.read_functions()
     }
 

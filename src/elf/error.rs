@@ -4,7 +4,7 @@ use alloc::string::String;
 use core::fmt;
 
 use super::text::{Name, Text};
-use crate::bpf::EditError;
+use crate::bpf::{EditError, InsnReason};
 
 /// Why an object could not be read, edited or written.
 #[non_exhaustive]
@@ -50,6 +50,15 @@ pub enum ElfError {
         slot: u32,
         /// What is wrong.
         reason: &'static str,
+    },
+    /// New code has something that is no valid instruction.
+    Insn {
+        /// The name of the code section.
+        section: Name,
+        /// The slot of the section's old code that it was inserted for.
+        slot: u32,
+        /// What is wrong with it.
+        reason: InsnReason,
     },
     /// The edits of a code section do not fit together.
     Code {
@@ -109,6 +118,10 @@ impl fmt::Display for ElfError {
             Self::Edit { section, slot, reason } => {
                 write!(f, "cannot edit section {section:?} at slot {slot}: {reason}")
             }
+            Self::Insn { section, slot, reason } => write!(
+                f,
+                "cannot edit section {section:?} at slot {slot}: what was inserted there is no valid instruction: {reason}"
+            ),
             Self::Code { section, error } => write!(f, "cannot edit section {section:?}: {error}"),
             Self::Add { name, reason } => write!(f, "cannot add {name:?}: {reason}"),
             Self::Stale => f.write_str("the object was changed after this change of it was worked out"),

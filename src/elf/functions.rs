@@ -291,6 +291,7 @@ impl CodeSection {
         parts.mark_entered(&entered);
         let Parts { subprogs, kinds, .. } = parts;
         (self.program.subprogs, self.parts) = (subprogs, kinds);
+        self.program.insn_array = self.analysed_jump_targets();
         self.cover();
     }
 }
@@ -501,7 +502,8 @@ impl Parts<'_> {
     fn analyse(&self, start: u32, end: u32) -> Result<(), CfgError> {
         let insns = &self.section.program.insns[start as usize..end as usize];
         let starts = |slot| self.starts.binary_search_by_key(&slot, |start| start.slot).is_ok();
-        let (program, errors) = isolated(insns, start, starts);
+        let entries = self.section.jump_targets(start..end);
+        let (program, errors) = isolated(insns, start, &entries, starts);
         errors.first().map_or(Ok(()), |error| Err(*error))?;
         Cfg::new(&program).map(|_| ()).map_err(|error| in_section(error, start, self.section.len()))
     }
@@ -530,14 +532,22 @@ impl Parts<'_> {
 }
 
 /// The instructions of a function that starts at slot `start` as a program of their own, whose calls are like those
-/// of functions elsewhere; and the errors of calls that lead to no start of a function.
+/// of functions elsewhere; and the errors of calls that lead to no start of a function, and of `entries` of jump tables,
+/// ascending, that lead out of it.
 pub(crate) fn isolated(
     insns: &[Insn],
     start: u32,
+    entries: &[u32],
     is_start: impl Fn(u32) -> bool,
 ) -> (Program, Vec<CfgError>) {
     let mut insns = insns.to_vec();
     let mut errors = Vec::new();
+    let inside = start..start + slots(&insns);
+    // The table is of another function, or of none: one error says so.
+    let outside = entries.iter().position(|target| !inside.contains(target));
+    errors.extend(outside.map(|entry| CfgError::BadEntry { entry, target: entries[entry] }));
+    let insn_array = entries.iter().filter(|target| inside.contains(target));
+    let insn_array = insn_array.map(|target| Some(target - start)).collect();
     let mut at = 0;
     while at < insns.len() {
         if let Some(target) = called(&insns, at) {
@@ -549,7 +559,7 @@ pub(crate) fn isolated(
         }
         at += insns[at].slots();
     }
-    (Program { insns, subprogs: alloc::vec![0], ..Program::default() }, errors)
+    (Program { insns, subprogs: alloc::vec![0], insn_array, ..Program::default() }, errors)
 }
 
 /// The slots of valid instructions with a displacement, from `start` on, each with where it leads.
@@ -585,6 +595,8 @@ pub(crate) fn in_section(error: CfgError, start: u32, len: u32) -> CfgError {
         }
         CfgError::IntoInsn { at, target } => CfgError::IntoInsn { at: at + start, target: target + start },
         CfgError::FallsOff { at, subprog } => CfgError::FallsOff { at: at + start, subprog },
+        CfgError::NoTable { at } => CfgError::NoTable { at: at + start },
+        CfgError::BadEntry { entry, target } => CfgError::BadEntry { entry, target: target + start },
         other => other,
     }
 }
@@ -598,8 +610,9 @@ pub(crate) fn place_of(error: &CfgError) -> Option<u32> {
         | CfgError::IntoInsn { at, .. }
         | CfgError::LeavesSubprog { at, .. }
         | CfgError::NoSubprog { at, .. }
+        | CfgError::NoTable { at }
         | CfgError::FallsOff { at, .. } => Some(at),
-        CfgError::BadLength { .. } => None,
+        CfgError::BadLength { .. } | CfgError::BadEntry { .. } => None,
     }
 }
 

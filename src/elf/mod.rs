@@ -40,6 +40,7 @@ mod editor;
 mod error;
 mod functions;
 mod image;
+mod inserted;
 mod jump_tables;
 mod limits;
 mod lines;

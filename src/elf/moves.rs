@@ -38,7 +38,6 @@ pub(crate) struct Given<'a> {
     /// Old instructions, and new ones that are copies of them and refer to the same.
     pub(crate) copies: &'a [(u32, u32)],
     /// New instructions that were given a reference.
-    #[expect(dead_code, reason = "the check of inserted instructions is to skip these")]
     pub(crate) referring: &'a [u32],
 }
 
@@ -135,6 +134,33 @@ impl<'a> Move<'a> {
             return Err(self.code.fail(slot, "something refers to the inside of an instruction"));
         }
         Ok(self.far_landing(slot)?.saturating_mul(8).saturating_add(byte))
+    }
+
+    /// Where an entry of a jump table with this offset in bytes leads now: to where a jump to its instruction does.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such place, or what is left of the function ends before it.
+    pub(crate) fn jump_landing_bytes(&self, offset: u64) -> Result<u64, ElfError> {
+        let slot = u32::try_from(offset / 8).unwrap_or(u32::MAX);
+        if !offset.is_multiple_of(8) {
+            return Err(self.code.fail(slot, "a jump table leads to the inside of an instruction"));
+        }
+        if slot >= self.map.old_len() {
+            return Err(self.code.fail(slot, "a jump table leads to a place beyond the end"));
+        }
+        self.landing(slot)?;
+        let new = self.map.new_of(slot);
+        if new >= self.end_at(slot) {
+            return Err(self.code.fail(slot, "a jump table leads to code that was deleted"));
+        }
+        Ok(u64::from(new) * 8)
+    }
+
+    /// New instructions that have a reference of their own: they were given one, or are copies that share one.
+    pub(crate) fn with_reference(&self) -> impl Iterator<Item = u32> + use<'a> {
+        let copies = self.given.copies.iter().map(|&(_, new)| new);
+        self.given.referring.iter().copied().chain(copies)
     }
 
     /// Where copies of the instruction at the old slot are that refer to what it refers to.

@@ -158,6 +158,7 @@ impl<'d> Object<'d> {
             version: 0,
         };
         object.read_btf()?;
+        object.read_jump_tables();
         object.read_functions()?;
         object.code.iter().try_for_each(CodeSection::check_places)?;
         object.note_left_alone();

@@ -11,7 +11,7 @@ use super::pass::{Counts, Failure, Pass, PatchReason, position_of};
 use super::place::Place;
 use super::tally::{FunctionReport, Track};
 use crate::Arena;
-use crate::bpf::{Cpu, EditError};
+use crate::bpf::{CfgError, Cpu, EditError, InsnReason};
 
 /// What [`patch`] did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -103,8 +103,8 @@ pub fn patch_for(object: &mut Object<'_>, passes: &[&dyn Pass], cpu: Cpu) -> Res
     Ok(report)
 }
 
-/// Refuses an object of which the evidence about functions contradicts itself; and, if it is to be strict, one with
-/// a function that cannot be analysed.
+/// Refuses an object of which the evidence about functions contradicts itself, or that has functions of more than five
+/// arguments; and, if it is to be strict, one with a function that cannot be analysed.
 fn check(object: &Object<'_>, passes: &[&dyn Pass]) -> Result<(), PatchError> {
     for (code, section) in object.code().iter().enumerate() {
         let fail = |slot, reason| {
@@ -115,20 +115,20 @@ fn check(object: &Object<'_>, passes: &[&dyn Pass]) -> Result<(), PatchError> {
             let error = section.check_boundaries();
             return error.or_else(|error| fail(conflict.slot, PatchReason::Elf(error)));
         }
-        if !object.strict {
-            continue;
-        }
         for part in section.parts() {
             match part {
-                Part::LeftAlone(_, Unanalysed::Flow(error)) => {
+                Part::LeftAlone(_, Unanalysed::Flow(error)) if object.strict || is_stack_argument(error) => {
                     return fail(place_of(error).unwrap_or_default(), PatchReason::Pass((*error).into()));
                 }
-                Part::LeftAlone(_, Unanalysed::Entered(slot)) => {
+                Part::LeftAlone(_, Unanalysed::Entered(slot)) if object.strict => {
                     let reason = "something leads into the middle of the function";
                     return fail(*slot, PatchReason::Elf(section.fail(*slot, reason)));
                 }
                 _ => {}
             }
+        }
+        if !object.strict {
+            continue;
         }
         let beyond = |relocation| Some((relocation, object.leads_beyond(code, relocation)?));
         if let Some((relocation, reason)) = section.relocations().iter().find_map(beyond) {
@@ -136,6 +136,11 @@ fn check(object: &Object<'_>, passes: &[&dyn Pass]) -> Result<(), PatchError> {
         }
     }
     Ok(())
+}
+
+/// Whether a function cannot be analysed because it has more arguments than fit into registers, or calls one that has.
+fn is_stack_argument(error: &CfgError) -> bool {
+    matches!(error, CfgError::BadInsn(error) if error.reason == InsnReason::StackArgument)
 }
 
 /// The runs of passes over one object.
@@ -196,7 +201,9 @@ impl Failure {
     /// The edits of passes do not fit into the object.
     fn of_object(object: &Object<'_>, error: ElfError) -> Self {
         let place = match &error {
-            ElfError::Edit { section, slot, .. } => Some((section, Some(*slot))),
+            ElfError::Edit { section, slot, .. } | ElfError::Insn { section, slot, .. } => {
+                Some((section, Some(*slot)))
+            }
             ElfError::Code { section, error } => Some((section, position_of_edit(error))),
             _ => None,
         };

@@ -10,6 +10,7 @@ use super::code::{CodeSection, Relocation, is_long};
 use super::cover::Covered;
 use super::error::ElfError;
 use super::image::{Content, Reloc};
+use super::inserted::{self, Relocated};
 use super::lines::surviving_lines;
 use super::moves::{self, Move};
 use super::object::Object;
@@ -141,7 +142,9 @@ impl Plan {
         plan.move_symbols(object, &edited)?;
         plan.move_references(object, &edited)?;
         plan.move_jump_tables(object, &edited)?;
+        let relocated = Relocated::new(object);
         for moved in edits.iter().filter_map(|edit| edited[edit.code].as_ref()) {
+            inserted::check(moved, &relocated)?;
             check_displacements(moved)?;
             plan.code.push(NewRecords::new(moved)?);
         }
@@ -332,12 +335,15 @@ impl Plan {
         }
         for table in object.jump_tables()? {
             let Some(moved) = &edited[table.code] else { continue };
+            // A table that no code refers to any more may lead to code that is gone.
+            if !table.users.iter().any(|&slot| moved.map.position_of(slot).is_some()) {
+                continue;
+            }
             let data = object.image.sections[table.section].data().unwrap_or_default();
             let data = Bytes::new(data, object.image.endian);
             for offset in table.entries() {
                 let entry = data.u64(offset).unwrap_or_default();
-                let new = moved.landing_bytes(i64::try_from(entry).unwrap_or(i64::MAX))?;
-                let value = Word::Long(new.unsigned_abs());
+                let value = Word::Long(moved.jump_landing_bytes(entry)?);
                 self.data.push(Datum { section: table.section, offset, value });
             }
         }

@@ -15,7 +15,7 @@ use crate::bpf::opcode::{AX, FRAME_POINTER, LD, LD_FUNC, LD_NUMBER, LDX, W};
 use crate::bpf::{Aux, Bpf, Cfg, Cpu, Frames, Insn, Liveness, Program, check_insn};
 use crate::passes::misc_fixups::{Host, MayGoto, PacketLoads, Site, Subprogs};
 use crate::passes::{
-    blind, dce, hard_wire_dead_branches, kernel::Kernel, misc_fixups, remove_dead_code, remove_nops,
+    blind, dce, hard_wire_dead_branches, harden, kernel::Kernel, misc_fixups, remove_dead_code, remove_nops,
     rnd_hi32, sanitize_dead_code, zext,
 };
 use crate::{Arena, Handle, Isa, List, Patch};
@@ -95,7 +95,8 @@ impl<'a> Arbitrary<'a> for ProgramCase {
         let fixups = misc_fixups::Options {
             packet_loads: (more & 4 != 0).then_some(PacketLoads { byte, half, word }),
             may_goto: (more & 8 != 0).then_some(MayGoto::Counted),
-            ..misc_fixups::Options::new(version)
+            version,
+            ..misc_fixups::Options::default()
         };
         // What leads to the context of a program of any slots is not known.
         let extend = [None, Some(Extend::Explicit), Some(Extend::Noise), None][usize::from(more >> 4 & 3)];
@@ -155,8 +156,8 @@ pub fn check_program(case: &ProgramCase) {
         assert_eq!(patched, again.0, "linearizing changes nothing");
         patched
     } else {
-        let patched = editor.linearize().unwrap_or_else(|error| panic!("{error}\n{case:?}"));
-        assert_eq!(Ok(&patched), editor.linearize().as_ref(), "linearizing changes nothing");
+        let (patched, _) = editor.linearize_with_map().unwrap_or_else(|error| panic!("{error}\n{case:?}"));
+        assert_eq!(editor.linearize().as_ref(), Ok(&patched), "linearizing changes nothing");
         patched
     };
     case.compare(&patched, &machine, ran.map(|(outcome, _)| outcome));
@@ -282,8 +283,8 @@ impl ProgramCase {
         }
         if let Some(options) = passes.hidden.as_ref().filter(|_| !names_maps(program)) {
             if let Some(Extend::Explicit) = passes.extend {
-                let options = blind::Hardening { seed: options.seed, ax: AX, zext: true };
-                blind::harden(list, &options).expect("there is room");
+                let options = harden::Options { seed: options.seed, ax: AX, zext: true };
+                harden::run(list, &options).expect("there is room");
             } else {
                 blind::run(program, list, options).expect("there is room");
             }
@@ -315,7 +316,7 @@ impl ProgramCase {
         let names_hidden = hidden.is_some() || fixups.is_some() || extend.is_some();
         if dead.is_none() && !names_hidden {
             let Program { insns, subprogs, .. } = patched.clone();
-            let graph = Cfg::new(&Program { insns, subprogs, ..Program::default() }).err();
+            let graph = Cfg::new(&Program::<()> { insns, subprogs, ..Program::default() }).err();
             assert_eq!(graph, None, "{self:?}\nbecame\n{}", Listing(patched));
         }
         let highest = if names_hidden { AX } else { FRAME_POINTER };

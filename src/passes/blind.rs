@@ -5,8 +5,8 @@
 //! That goes for arithmetic (but not shifts), conditional jumps, `ld_imm64` and stores; the sequences
 //! are those of the kernel's `bpf_jit_blind_insn`. Two ways to find the register:
 //!
-//! - a *hidden* one that programs cannot name, as the kernel does ([`Options::hidden`]). The result
-//!   is what a verifier has accepted already, never to be verified again;
+//! - a *hidden* one that programs cannot name, as the kernel does ([`Options::hidden`]; [`harden`](super::harden) does so
+//!   to what all passes of the kernel left). The result is what a verifier has accepted already, never to be verified again;
 //! - one that is *free* at the instruction, so that a verifier accepts the result. Where none is, one
 //!   is spilled to stack that the subprogram does not use. A move into a register needs no other.
 //!
@@ -100,8 +100,8 @@ impl AddAssign for Report {
 ///
 /// [`Error::BadHidden`]; [`Error::Cfg`], if there is no hidden register; [`Error::Edit`] if the
 /// allocator refuses, or a branch leads out of the program.
-pub fn run<A: Copy + Default>(
-    program: &Program,
+pub fn run<T, A: Copy + Default>(
+    program: &Program<T>,
     list: &mut List<'_, Bpf, A>,
     options: &Options,
 ) -> Result<Report, Error> {
@@ -120,43 +120,12 @@ pub fn run<A: Copy + Default>(
     })
 }
 
-/// What [`harden`] is to know.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hardening {
-    /// Where the random halves start: the same seed gives the same program.
-    pub seed: u64,
-    /// The register to join halves in, one that no program may name: [`AX`](crate::bpf::opcode::AX) in
-    /// kernels up to 6.18.
-    pub ax: u8,
-    /// Moves that extend were inserted for the JIT compiler ([`zext`](super::zext)), so one is needed
-    /// between the halves of an `ld_imm64`.
-    pub zext: bool,
-}
-
-/// Blinds what stands in the list as the kernel does after all of its other passes, by
-/// `bpf_jit_blind_constants`: with a hidden register, whoever wrote the instruction.
-///
-/// The kernel blinds a copy of the program without facts. Here they stay with the first instruction of
-/// what replaces theirs.
-///
-/// O(slots of the list).
-///
-/// # Errors
-///
-/// [`Error::BadHidden`]; [`Error::Edit`] if the allocator refuses, or a branch leads out of the program.
-/// A backward jump that does not reach over what is inserted is found at linearization.
-pub fn harden<A: Copy + Default>(list: &mut List<'_, Bpf, A>, options: &Hardening) -> Result<Report, Error> {
-    let Hardening { seed, ax, zext } = *options;
-    check_hidden(ax)?;
-    edit(list, Keys(seed), zext, |_, insn| choose_hidden(insn, ax))
-}
-
-fn check_hidden(reg: u8) -> Result<(), Error> {
+pub(super) fn check_hidden(reg: u8) -> Result<(), Error> {
     if reg <= FRAME_POINTER || reg > 15 { Err(Error::BadHidden { reg }) } else { Ok(()) }
 }
 
 /// Does with each instruction of a list what `choose` says.
-fn edit<A: Copy + Default>(
+pub(super) fn edit<A: Copy + Default>(
     list: &mut List<'_, Bpf, A>,
     mut keys: Keys,
     zext: bool,
@@ -186,7 +155,7 @@ fn edit<A: Copy + Default>(
 
 /// What to do with an instruction.
 #[derive(Clone, Copy)]
-enum Choice {
+pub(super) enum Choice {
     /// It has no constant.
     Nothing,
     /// It moves zero, which the exclusive or of its register with itself gives.
@@ -218,7 +187,7 @@ impl Report {
 }
 
 /// What to do where no program can name `reg`.
-fn choose_hidden(insn: &[Insn], reg: u8) -> Choice {
+pub(super) fn choose_hidden(insn: &[Insn], reg: u8) -> Choice {
     let Some(&first) = insn.first().filter(|first| has_constant(**first)) else { return Choice::Nothing };
     let names_it = first.dst() == reg || first.src() == reg;
     if names_it || first.is_wide() && first.src() == LD_FUNC {
@@ -231,7 +200,7 @@ fn choose_hidden(insn: &[Insn], reg: u8) -> Choice {
 }
 
 /// What to do where a verifier has to accept the result.
-fn choose_free(program: &Program, scratch: &mut Scratch<'_>, at: u32, insn: &[Insn]) -> Choice {
+fn choose_free<T>(program: &Program<T>, scratch: &mut Scratch<'_, T>, at: u32, insn: &[Insn]) -> Choice {
     let Some(&first) = insn.first().filter(|first| has_constant(**first)) else { return Choice::Nothing };
     if first.is_wide() && first.src() != LD_NUMBER {
         Choice::Nothing
@@ -277,7 +246,7 @@ const fn may_check_null(insn: Insn) -> bool {
 }
 
 /// Whether the instruction of the program at `at` is this one, as it was.
-fn stands(program: &Program, at: u32, insn: &[Insn]) -> bool {
+fn stands<T>(program: &Program<T>, at: u32, insn: &[Insn]) -> bool {
     program.insns.get(at as usize..).is_some_and(|rest| rest.starts_with(insn))
 }
 

@@ -50,8 +50,8 @@ pub(super) struct Ways {
 }
 
 /// Finds the ways control can go, one subprogram at a time.
-pub(super) struct Search<'a> {
-    program: &'a Program,
+pub(super) struct Search<'a, T> {
+    program: &'a Program<T>,
     cfg: &'a Cfg,
     entries: Vec<Known>,
     ways: Vec<Ways>,
@@ -59,8 +59,8 @@ pub(super) struct Search<'a> {
     work: Vec<u32>,
 }
 
-impl<'a> Search<'a> {
-    pub(super) fn new(program: &'a Program, cfg: &'a Cfg) -> Self {
+impl<'a, T> Search<'a, T> {
+    pub(super) fn new(program: &'a Program<T>, cfg: &'a Cfg) -> Self {
         let blocks = cfg.blocks().len();
         Self {
             program,
@@ -82,6 +82,8 @@ impl<'a> Search<'a> {
     /// O(slots of the subprogram): a block is walked when control first comes into it, and again each
     /// time one of ten registers turns out to hold no constant there.
     pub(super) fn run(&mut self, subprog: u32) {
+        // What is known where control goes on by the jump tables of the subprogram.
+        let mut by_table: Option<Known> = None;
         self.enter(self.cfg.blocks_of(subprog).start, &Known::NOTHING);
         while let Some(number) = self.work.pop() {
             self.queued[number as usize] = false;
@@ -94,6 +96,16 @@ impl<'a> Search<'a> {
             let Ways { taken, falls, .. } = *ways;
             for to in block.taken.filter(|_| taken).into_iter().chain(block.falls_to.filter(|_| falls)) {
                 self.enter(to, &known);
+            }
+            if !block.is_indirect {
+                continue;
+            }
+            let news = by_table.as_mut().is_none_or(|all| all.meet(&known));
+            let all = by_table.get_or_insert(known);
+            if news {
+                for &to in self.cfg.indirect_targets(subprog) {
+                    self.enter(to, all);
+                }
             }
         }
     }

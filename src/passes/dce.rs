@@ -68,8 +68,8 @@ impl AddAssign for Report {
 ///
 /// [`Error::Cfg`], [`Error::BadRoot`], [`Error::Edited`] for a list that was edited, or
 /// [`Error::Edit`] if the allocator refuses.
-pub fn run<A: Copy + Default>(
-    program: &Program,
+pub fn run<T, A: Copy + Default>(
+    program: &Program<T>,
     list: &mut List<'_, Bpf, A>,
     options: &Options,
 ) -> Result<Report, Error> {
@@ -106,8 +106,8 @@ pub fn run<A: Copy + Default>(
 ///
 /// [`Error::Edit`] if the allocator refuses.
 #[cfg(feature = "elf")]
-pub(crate) fn delete_all<A: Copy + Default>(
-    program: &Program,
+pub(crate) fn delete_all<T, A: Copy + Default>(
+    program: &Program<T>,
     list: &mut List<'_, Bpf, A>,
 ) -> Result<Report, Error> {
     let handles: Vec<Handle> = list.iter().collect();
@@ -123,7 +123,12 @@ pub(crate) fn delete_all<A: Copy + Default>(
 }
 
 /// Follows control through all that is referred to. How many subprograms nothing refers to.
-fn follow(program: &Program, cfg: &Cfg, search: &mut Search<'_>, options: &Options) -> Result<u32, Error> {
+fn follow<T>(
+    program: &Program<T>,
+    cfg: &Cfg,
+    search: &mut Search<'_, T>,
+    options: &Options,
+) -> Result<u32, Error> {
     let subprogs = cfg.subprogs();
     let mut work = match &options.roots {
         Some(roots) => roots.clone(),
@@ -166,7 +171,7 @@ enum Fate {
 
 /// Decides what becomes of each block, from the last to the first: whether a jump leads to the next
 /// instruction depends on later code only, as one that leads backwards never does.
-fn plan(program: &Program, cfg: &Cfg, ways: &[Ways], report: &mut Report) -> Vec<Fate> {
+fn plan<T>(program: &Program<T>, cfg: &Cfg, ways: &[Ways], report: &mut Report) -> Vec<Fate> {
     let blocks = cfg.blocks();
     let mut plan = vec![Fate::Whole; blocks.len()];
     // For each block the first slot from its start on that stays.
@@ -211,7 +216,7 @@ fn plan(program: &Program, cfg: &Cfg, ways: &[Ways], report: &mut Report) -> Vec
 }
 
 /// Checks that a list holds the program and nothing else.
-fn check_untouched<A: Copy + Default>(program: &Program, list: &List<'_, Bpf, A>) -> Result<(), Error> {
+fn check_untouched<T, A: Copy + Default>(program: &Program<T>, list: &List<'_, Bpf, A>) -> Result<(), Error> {
     let mut at = 0;
     for handle in list.iter() {
         let insn = list.insn(handle).unwrap_or_default();

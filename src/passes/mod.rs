@@ -1,44 +1,118 @@
 //! Passes over eBPF programs: each one edits a list, and uses the public interface of the core only.
 //!
-//! A pass is a function `run(&program, &mut list, &options)`. `program` is what the list was made
-//! from: a pass analyses it, by original position, and edits the list. Several passes may edit one
-//! list before it is linearized once; each one says what it takes of those before it. What runs over whole objects by name
-//! is in `elf::passes`.
+//! A pass is a module with a function `run(&program, &mut list, &options)`, its `Options`, which have a default, and its
+//! `Report`. `program` is what the list was made from: a pass analyses it, by original position, and edits the list.
+//! Several passes may edit one list before it is linearized once; each one says what it takes of those
+//! before it. What runs over whole objects by name is in `elf::passes`.
 //!
 //! Other passes do as the Linux kernel does to a program that it has verified, instruction for instruction. They
 //! take the facts of the verifier from the list (an [`Aux`](crate::bpf::Aux) for each instruction) and no
 //! program, so that they see what those before them did. A host chooses and orders them:
 //!
-//! | pass | function of the kernel |
+//! | pass, in the order of the kernel | function of the kernel |
 //! | --- | --- |
 //! | [`misc_fixups::inline_loops`] | `optimize_bpf_loop` |
 //! | [`hard_wire_dead_branches`] | `opt_hard_wire_dead_code_branches` |
 //! | [`remove_dead_code`] | `opt_remove_dead_code` |
 //! | [`remove_nops`] | `opt_remove_nops` |
-//! | [`sanitize_dead_code`] | `sanitize_dead_code` |
+//! | [`sanitize_dead_code`], instead of the three before, for a program of an unprivileged user | `sanitize_dead_code` |
 //! | [`ctx`] | `convert_ctx_accesses` |
+//! | [`Editor::add_subprog`](crate::bpf::Editor::add_subprog), for what `bpf_throw` throws | `add_hidden_subprog`, in `do_misc_fixups` |
 //! | [`misc_fixups`] | `do_misc_fixups` |
-//! | [`zext`], [`rnd_hi32`] | `opt_subreg_zext_lo32_rnd_hi32` |
-//! | [`blind::harden`] | `bpf_jit_blind_constants` |
+//! | [`zext`], then [`rnd_hi32`] of the rest | `opt_subreg_zext_lo32_rnd_hi32` |
+//! | [`harden`] | `bpf_jit_blind_constants` |
 //!
-//! Used with an [`Editor`](crate::bpf::Editor), all tables come out as the kernel's:
+//! All of them may run over one list, which is linearized once: with an [`Editor`](crate::bpf::Editor), all tables come
+//! out as the kernel's. The facts of type `T` that a program has go along, so that the host knows in the end what each
+//! call is of. This is the whole of it:
 //!
 //! ```
-//! use relinear::Arena;
-//! use relinear::bpf::{Aux, Insn, Program};
-//! use relinear::passes::{hard_wire_dead_branches, remove_dead_code, remove_nops};
+//! use relinear::bpf::{Aux, Endian, Insn, Program, helper};
+//! use relinear::passes::ctx::{self, Memory, Xdp};
+//! use relinear::passes::misc_fixups::{self, Call, Host, Site, Subprogs};
+//! use relinear::passes::{
+//!     harden, hard_wire_dead_branches, remove_dead_code, remove_nops, rnd_hi32, zext,
+//! };
+//! use relinear::{Arena, Handle, Patch};
+//!
+//! /// What the host knows of an instruction.
+//! #[derive(Clone, Copy, Debug, Default, PartialEq)]
+//! enum Known {
+//!     #[default]
+//!     Nothing,
+//!     Context,
+//!     /// A helper by its number, or what a pass inserted.
+//!     Helper(i32),
+//!     Inserted,
+//! }
+//!
+//! struct RunTime;
+//!
+//! impl Host<Known> for RunTime {
+//!     fn call(&self, site: &Site<'_, Known>) -> Call<'_> {
+//!         // Where the function is.
+//!         Call::Immediate(0x1000 + site.insn.imm)
+//!     }
+//!
+//!     fn inserted_call(&self, _: Insn) -> Known {
+//!         Known::Inserted
+//!     }
+//!
+//!     fn loop_callback(&self, _: &Site<'_, Known>) -> Option<Handle> {
+//!         Some(Handle::new(14))
+//!     }
+//! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // r0 = 7;  if r0 == 7 goto +1;  r0 = 9;  exit
-//! let insns = vec![Insn::mov64_imm(0, 7), Insn::jmp_imm(0x10, 0, 7, 1), Insn::mov64_imm(0, 9), Insn::exit()];
-//! let aux = [true, true, false, true].map(|seen| Aux { seen, ..Aux::default() }).to_vec();
-//! let program = Program::<()> { insns, aux, ..Program::default() };
+//! let insns = relinear::bpf::asm::parse("
+//!     w6 = *(u32 *)(r1 + 0)
+//!     r7 = 3
+//!     if r7 == 3 goto +1
+//!     r0 = 9
+//!     r7 /= r6
+//!     r1 = 4
+//!     r2 = subprog[callback] ll
+//!     r3 = 0; r4 = 0
+//!     call 181
+//!     goto +0
+//!     w0 = 0
+//!     exit
+//!  callback:
+//!     r0 = 0
+//!     exit
+//! ")?;
+//! assert_eq!(helper::name(181), Some("bpf_loop"));
+//! // What a verifier has found out.
+//! let mut aux = vec![Aux { seen: true, ..Aux::<Known>::default() }; insns.len()];
+//! aux[3].seen = false;
+//! aux[0] = Aux { zext_dst: true, user: Known::Context, ..aux[0] };
+//! aux[10].user = Known::Helper(181);
+//! let mut program = Program { insns, aux, subprogs: vec![0, 14], ..Program::default() };
+//!
+//! let xdp = Xdp { data: 0, data_end: 8, data_meta: 16, rxq: 32, rxq_dev: 0, rxq_queue_index: 8, egress: None, ifindex: 224 };
+//! let table = xdp.table(Endian::NATIVE);
 //! let arena = Arena::new();
+//! let (starts, mut stack) = (program.subprogs.clone(), [0, 0]);
+//! let mut subprogs = Subprogs { starts: &starts, stack: &mut stack };
 //! let mut editor = program.edit(&arena)?;
+//! misc_fixups::inline_loops(editor.list(), &mut subprogs, &RunTime)?;
 //! hard_wire_dead_branches::run(editor.list())?;
 //! remove_dead_code::run(editor.list())?;
 //! remove_nops::run(editor.list(), &remove_nops::Options::default())?;
-//! assert_eq!(editor.linearize()?.insns, [Insn::mov64_imm(0, 7), Insn::exit()]);
+//! ctx::run(editor.list(), &ctx::Options::default(), |site| match site.aux.user {
+//!     Known::Context => Memory::Context(&table).into(),
+//!     _ => Memory::Plain.into(),
+//! })?;
+//! editor.add_subprog(Patch::new(&[Insn::mov64_reg(0, 1), Insn::exit()]), None)?;
+//! misc_fixups::run(editor.list(), &mut subprogs, &RunTime, &misc_fixups::Options::default())?;
+//! let extended = zext::run(editor.list(), &zext::Options { explicit: true })?;
+//! rnd_hi32::run(editor.list(), &rnd_hi32::Options::default(), |aux| aux.user == Known::Context)?;
+//! let options = harden::Options { zext: extended.moves > 0, ..harden::Options::default() };
+//! harden::run(editor.list(), &options)?;
+//! program = editor.linearize()?;
+//!
+//! assert_eq!(program.subprogs.len(), 3);
+//! assert!(program.aux.iter().any(|aux| aux.user == Known::Inserted), "the loop calls its callback");
 //! # Ok(())
 //! # }
 //! ```
@@ -49,6 +123,7 @@ pub mod ctx;
 pub mod dce;
 mod eval;
 pub mod hard_wire_dead_branches;
+pub mod harden;
 pub mod kernel;
 mod keys;
 pub mod misc_fixups;

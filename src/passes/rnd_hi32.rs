@@ -9,7 +9,7 @@
 use super::Error;
 use super::kernel::patch;
 use super::keys::Keys;
-use crate::bpf::opcode::{LDX, LSH, OR};
+use crate::bpf::opcode::{AX, LDX, LSH, OR};
 use crate::bpf::{Aux, Bpf, Insn};
 use crate::core::{List, Patch};
 
@@ -18,8 +18,14 @@ use crate::core::{List, Patch};
 pub struct Options {
     /// Where the random numbers start: the same seed gives the same program.
     pub seed: u64,
-    /// The register that programs cannot name: [`AX`](crate::bpf::opcode::AX) in kernels up to 6.18.
+    /// The register that programs cannot name: [`AX`] in kernels up to 6.18.
     pub ax: u8,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { seed: 0, ax: AX }
+    }
 }
 
 /// What [`run`] did.

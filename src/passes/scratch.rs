@@ -9,8 +9,8 @@ use crate::bpf::{
 };
 
 /// Finds registers, for the instructions of a program one after the other.
-pub(super) struct Scratch<'a> {
-    program: &'a Program,
+pub(super) struct Scratch<'a, T> {
+    program: &'a Program<T>,
     cfg: Cfg,
     liveness: Liveness,
     stack: u16,
@@ -21,9 +21,9 @@ pub(super) struct Scratch<'a> {
     valid: RegSet,
 }
 
-impl<'a> Scratch<'a> {
+impl<'a, T> Scratch<'a, T> {
     /// `stack` is what the frames of all subprograms together may have, in bytes.
-    pub(super) fn new(program: &'a Program, stack: u16) -> Result<Self, CfgError> {
+    pub(super) fn new(program: &'a Program<T>, stack: u16) -> Result<Self, CfgError> {
         let cfg = Cfg::new(program)?;
         let liveness = Liveness::new(program, &cfg);
         Ok(Self { program, cfg, liveness, stack, spills: None, block: None, valid: RegSet::EMPTY })
@@ -83,7 +83,7 @@ struct Spills {
 
 impl Spills {
     /// Gives each subprogram a slot, as long as all frames together stay within `stack` bytes.
-    fn new(program: &Program, cfg: &Cfg, stack: u16) -> Self {
+    fn new<T>(program: &Program<T>, cfg: &Cfg, stack: u16) -> Self {
         let limit = if cfg.subprogs() > 1 && program.insns.iter().any(|insn| is_tail_call(*insn)) {
             stack.min(TAIL_CALL_STACK)
         } else {

@@ -5,8 +5,8 @@ use std::fmt::{self, Formatter, Write};
 
 use proptest::prelude::*;
 use relinear::bpf::asm::{AsmReason, parse};
-use relinear::bpf::dis::{Names, dis, dis_with};
-use relinear::bpf::{Endian, Insn, check_insn, decode};
+use relinear::bpf::dis::{Names, dis, dis_all, dis_with};
+use relinear::bpf::{Endian, Insn, check_insn, decode, helper};
 
 use crate::encoding::{grid, is_valid};
 
@@ -109,6 +109,7 @@ proptest! {
         if wide {
             insns.extend(Insn::ld_imm64(3, 0x0123_4567_89ab_cdef));
         }
+        prop_assert_eq!(dis_all(&insns).to_string(), listing(&insns));
         prop_assert_eq!(parse(&listing(&insns)), Ok(insns));
     }
 
@@ -147,10 +148,35 @@ fn word() -> impl Strategy<Value = String> {
 
 #[test]
 fn comments_blank_lines_and_decimal_numbers() {
-    let text = "\n; head\n  r0 = 16 // sixteen\n\t// more\n\nr1=-16;tail\r\nr2 = 0x10\nexit";
+    let text = "\n; head\n  r0 = 16 // sixteen\n\t// more\n\nr1=-16//tail\r\nr2 = 0x10\nexit";
     let expected = [Insn::mov64_imm(0, 16), Insn::mov64_imm(1, -16), Insn::mov64_imm(2, 16), Insn::exit()];
     assert_eq!(parse(text).as_deref(), Ok(&expected[..]));
     assert_eq!(parse("").as_deref(), Ok(&[][..]));
+}
+
+#[test]
+fn a_semicolon_is_a_comment_at_the_start_of_a_line_and_else_ends_an_instruction() {
+    let two = [Insn::mov64_imm(0, 1), Insn::exit()];
+    for text in [
+        "r0 = 1; exit",
+        "r0 = 1;exit;",
+        "r0 = 1 ;; exit // done; exit",
+        "on: r0 = 1; off: exit",
+        "; int x = 1; exit
+r0 = 1
+  ; return x;
+exit",
+    ] {
+        assert_eq!(parse(text).as_deref(), Ok(&two[..]), "{text}");
+    }
+    assert_eq!(parse("goto on; r0 = 1; on: exit").map(|insns| insns[0]), Ok(Insn::ja(1)));
+    // Words behind an instruction or a label are never taken for a comment.
+    for (text, column) in
+        [("exit ; nine times", 8), ("here: ; and so on", 9), ("exit; r0 = ", 11), ("goto x; exit", 6)]
+    {
+        let error = parse(text).unwrap_err();
+        assert_eq!((error.line, error.column), (1, column), "{text}: {error}");
+    }
 }
 
 #[test]
@@ -169,16 +195,16 @@ fn memory_of_less_than_64_bits_takes_either_spelling_of_a_register() {
 fn labels() {
     let text = "
     start: again:
-        r0 = 5 ll           ; 0, 1
-        goto .end           ; 2
+        r0 = 5 ll           // 0, 1
+        goto .end           // 2
         if r0 s> 3 goto start
         may_goto again
-        gotol .end          ; 5
+        gotol .end          // 5
         call sub_1
         r1 = subprog[sub_1] ll
         if w0 == w1 goto sub_1
     .end:
-        exit                ; 10
+        exit                // 10
     sub_1: exit
     past:
         goto past
@@ -215,7 +241,7 @@ fn malformed_text_is_an_error_at_its_place() {
         ("exit exit", 1, 6, "expected the end of the line"),
         ("r1", 1, 3, "expected = or an operation and ="),
         ("r1 = ", 1, 5, "expected a register or a number"),
-        ("r1 =   ; nothing", 1, 5, "expected a register or a number"),
+        ("r1 =   // nothing", 1, 5, "expected a register or a number"),
         ("r13 = 1", 1, 1, "expected an instruction"),
         ("r1 = r13", 1, 6, "expected an operand"),
         ("r1 += r13", 1, 7, "expected a register or a number"),
@@ -273,7 +299,7 @@ fn malformed_text_is_an_error_at_its_place() {
         (".insn 256, 0, 0, 0, 0", 1, 7, "256 is not between 0 and 255"),
         (".insn 1, 0, 16, 0, 0", 1, 13, "16 is not between 0 and 15"),
         ("r1 = é", 1, 6, "unexpected character 'é'"),
-        ("exit ; é\nr1 = \"é\" @", 2, 6, "unexpected character '\"'"),
+        ("exit // é\nr1 = \"é\" @", 2, 6, "unexpected character '\"'"),
     ] {
         let error = parse(text).unwrap_err();
         assert_eq!((error.line, error.column), (line, column), "{text:?}: {error}");
@@ -314,4 +340,33 @@ fn names_take_the_place_of_numbers() {
     ] {
         assert_eq!(dis_with(insns, &Everything).to_string(), text);
     }
+}
+
+/// The table of helpers against libbpf's header of their prototypes, which is made from that of the kernel.
+#[test]
+#[cfg(target_os = "linux")]
+fn helpers_have_the_numbers_of_the_header() {
+    let path = "/usr/include/bpf/bpf_helper_defs.h";
+    let Ok(header) = std::fs::read_to_string(path) else {
+        crate::skipped(format_args!("numbers of helpers are not compared: there is no {path}"));
+        return;
+    };
+    let mut count = 0;
+    for line in header.lines() {
+        let Some((name, number)) = line.strip_suffix(';').and_then(|line| line.split_once(") = (void *) "))
+        else {
+            // The parameters, and then the number.
+            continue;
+        };
+        let name = name.rsplit_once("(*").map(|(_, name)| name.split(')').next().unwrap());
+        let name = name.unwrap().trim().trim_start_matches("const").trim().to_owned();
+        let number = number.parse().unwrap();
+        assert_eq!(helper::name(number), Some(&*name));
+        assert_eq!(helper::number(&name), Some(number));
+        assert_eq!(helper::number(name.strip_prefix("bpf_").unwrap()), Some(number));
+        count += 1;
+    }
+    assert!(count > 200, "{count}");
+    assert_eq!((helper::name(0), helper::name(-1), helper::name(212)), (None, None, None));
+    assert_eq!((helper::number("bpf_"), helper::number("unspec")), (None, None));
 }

@@ -136,7 +136,7 @@ fn a_call_may_end_a_subprogram() {
 
 fn error(text: &str, subprogs: &[u32]) -> CfgError {
     let insns = asm::parse(text).expect("a program");
-    let program = Program { insns, subprogs: subprogs.to_vec(), ..Program::default() };
+    let program = Program::<()> { insns, subprogs: subprogs.to_vec(), ..Program::default() };
     Cfg::new(&program).expect_err("no graph")
 }
 
@@ -169,10 +169,10 @@ fn what_is_no_program_is_refused_by_its_slot() {
 #[test]
 fn what_is_no_instruction_is_refused_by_its_slot() {
     let cut = [Insn::exit(), Insn::ld_imm64(0, 1)[0]];
-    // A jump to an address in a register, which no table here can follow.
-    let indirect = [Insn::new(0x0d, 1, 0, 0, 0), Insn::exit()];
-    for (insns, at, reason) in [(cut, 1, InsnReason::Cut), (indirect, 0, InsnReason::Code(0x0d))] {
-        let program = Program { insns: insns.to_vec(), subprogs: vec![0], ..Program::default() };
+    // A `gotox` of 32 bits.
+    let indirect = [Insn::new(0x0e, 1, 0, 0, 0), Insn::exit()];
+    for (insns, at, reason) in [(cut, 1, InsnReason::Cut), (indirect, 0, InsnReason::Code(0x0e))] {
+        let program = Program::<()> { insns: insns.to_vec(), subprogs: vec![0], ..Program::default() };
         match Cfg::new(&program).expect_err("no graph") {
             CfgError::BadInsn(error) => assert_eq!((error.at, error.reason), (at, reason)),
             error => panic!("{error}"),

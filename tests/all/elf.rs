@@ -322,6 +322,80 @@ fn what_the_loader_rewrites_is_not_to_be_changed() {
     }
 }
 
+/// Inserted code has no relocations, so a copy of an instruction that has one would mean something else.
+#[test]
+fn copies_of_relocated_instructions_are_refused() {
+    let (mut loads, mut calls) = (0, 0);
+    for (name, data) in objects() {
+        let object = Object::parse(&data).unwrap();
+        for (index, code) in object.code().iter().enumerate() {
+            for relocation in code.relocations().iter().step_by(3) {
+                let at = relocation.slot as usize;
+                let insns = &code.program().insns;
+                // What is left alone is not shown.
+                if insns[at] != code.insn(relocation.slot) {
+                    continue;
+                }
+                let copy = insns[at..at + insns[at].slots()].to_vec();
+                if insns[at].is_call() {
+                    calls += 1;
+                } else {
+                    loads += 1;
+                }
+                // Into its own section, and into another one.
+                for target in [index, 0] {
+                    let arena = Arena::new();
+                    let old = &object.code()[target].program().insns;
+                    if old.is_empty() {
+                        continue;
+                    }
+                    let mut list = List::<Bpf>::new(&arena, old).unwrap();
+                    list.prepend(Handle::new(0), &copy[..]).unwrap();
+                    let new = list.linearize().unwrap();
+                    let refused = object.clone().replace_code(target, new.units, &new.map).unwrap_err();
+                    assert!(matches!(refused, ElfError::Edit { slot: 0, .. }), "{name}: {refused}");
+                    assert!(
+                        refused.to_string().contains("like an instruction with a relocation"),
+                        "{refused}"
+                    );
+                }
+            }
+        }
+    }
+    assert!(loads > 30 && calls > 10, "{loads} {calls}");
+}
+
+#[test]
+fn what_is_inserted_must_be_valid() {
+    let data = object("subprogs.o");
+    let edit = |object: &mut Object<'_>, inserted: &[Insn]| {
+        let arena = Arena::new();
+        let insns = object.code()[0].program().insns.clone();
+        let mut list = List::<Bpf>::new(&arena, &insns).unwrap();
+        list.append(Handle::new(1), inserted).unwrap();
+        let new = list.linearize().unwrap();
+        object.replace_code(0, new.units, &new.map)
+    };
+    let mov = NOP[0];
+    for bad in [
+        mov.with_off(3),
+        mov.with_imm(1),
+        mov.with_dst(11),
+        Insn::new(0x8d, 0, 0, 0, 0),
+        Insn::new(0x7b, 11, 1, -8, 0),
+    ] {
+        let mut object = Object::parse(&data).unwrap();
+        let refused = edit(&mut object, &[mov, bad]).unwrap_err();
+        let name = object.code()[0].name();
+        let is_place = |section: &str, slot| section == name && slot == 1;
+        assert!(
+            matches!(&refused, ElfError::Insn { section, slot, .. } if is_place(section, *slot)),
+            "{refused}"
+        );
+        assert_eq!(object.write().unwrap(), Object::parse(&data).unwrap().write().unwrap());
+    }
+}
+
 #[test]
 fn a_map_of_another_program_is_refused() {
     let data = object("subprogs.o");

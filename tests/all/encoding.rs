@@ -40,8 +40,9 @@ pub(crate) fn is_valid(insn: Insn, highest: u8) -> bool {
         0xbf if off == 1 => dst_ok && src_ok && matches!(imm, 1 | 0x10000),
         0xbf => dst_ok && src_ok && matches!(off, 0 | 8 | 16 | 32) && i0,
         0xd4 | 0xdc | 0xd7 => dst_ok && s0 && o0 && matches!(imm, 16 | 32 | 64),
-        // Jumps: ja, gotol, may_goto, call, exit.
+        // Jumps: ja, may_goto, gotox, gotol, call, exit.
         0x05 | 0xe5 => d0 && s0 && i0,
+        0x0d => dst_ok && s0 && o0 && i0,
         0x06 => d0 && s0 && o0,
         0x85 => d0 && (src == 2 || (src < 2 && o0)),
         0x95 => d0 && s0 && o0 && i0,

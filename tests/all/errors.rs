@@ -192,6 +192,14 @@ fn editor(seen: &mut Seen) {
     });
     seen.is("EditError::FuncInfo", error, "function 1 is at 3, but subprogram 1 starts at 2");
 
+    let dump = "refers to a subprogram by its number, as the kernel shows programs that it has loaded: put displacements in the \
+                place of numbers first";
+    let error = refused(|program| program.insns[0] = Insn::call_local(1).with_off(1));
+    seen.is("EditError::KernelDump", error, &format!("slot 0 {dump}"));
+    let error =
+        refused(|program| program.insns.splice(2..3, Insn::ld_imm64_kind(1, 4, -3, 1)).for_each(drop));
+    seen.is("EditError::KernelDump", error, &format!("slot 2 {dump}"));
+
     let deleted = |range: std::ops::Range<u32>, program: &Program| {
         let arena = Arena::new();
         let mut editor = program.edit(&arena).expect("it can be edited");
@@ -214,14 +222,17 @@ fn editor(seen: &mut Seen) {
 }
 
 fn control_flow(seen: &mut Seen) {
+    let wide_load = Insn::ld_imm64(0, 1);
     let error = |text: &str, subprogs: &[u32]| {
         let insns = asm::parse(text).expect("a program");
-        Cfg::new(&Program { insns, subprogs: subprogs.to_vec(), ..Program::default() }).expect_err("no graph")
+        Cfg::new(&Program::<()> { insns, subprogs: subprogs.to_vec(), ..Program::default() })
+            .expect_err("no graph")
     };
     seen.is("CfgError::BadLength", error("", &[0]), "a program of 0 slots has no control flow");
     let text = "subprogram 1 cannot start at slot 2";
     seen.is("CfgError::BadSubprog", error("exit\nexit", &[0, 2]), text);
-    let cut = Program { insns: vec![MOV, Insn::ld_imm64(0, 0)[0]], subprogs: vec![0], ..Program::default() };
+    let cut =
+        Program::<()> { insns: vec![MOV, Insn::ld_imm64(0, 0)[0]], subprogs: vec![0], ..Program::default() };
     let text = "slot 1: the second slot of a 64-bit load is missing";
     seen.is("CfgError::BadInsn", Cfg::new(&cut).expect_err("no graph"), text);
     let text = "the jump at slot 0 leads to 2, out of a program of 2 slots";
@@ -232,6 +243,16 @@ fn control_flow(seen: &mut Seen) {
     seen.is("CfgError::LeavesSubprog", error("if r0 == 0 goto +1\nexit\nexit", &[0, 2]), text);
     let text = "slot 0 refers to a subprogram at 2, where none starts";
     seen.is("CfgError::NoSubprog", error("call pc+1\nexit\nexit", &[0]), text);
+    let gotox = |insn_array: &[Option<u32>]| {
+        let insns = vec![Insn::gotox(1), wide_load[0], wide_load[1], Insn::exit(), Insn::exit()];
+        let insn_array = insn_array.to_vec();
+        let program = Program::<()> { insns, subprogs: vec![0, 4], insn_array, ..Program::default() };
+        Cfg::new(&program).expect_err("no graph")
+    };
+    let text = "no jump table leads into the subprogram of the gotox at slot 0";
+    seen.is("CfgError::NoTable", gotox(&[None, Some(4)]), text);
+    let text = "entry 1 of the jump tables leads to slot 2, where no instruction starts";
+    seen.is("CfgError::BadEntry", gotox(&[None, Some(2)]), text);
     let text = "control falls off the end of subprogram 0 at slot 1";
     seen.is("CfgError::FallsOff", error("exit\nr0 = 1", &[0]), text);
 }
@@ -247,6 +268,12 @@ fn encoding(seen: &mut Seen) {
         ("Src", vec![insn(0xb7, 0, 1, 0, 0)], "the source field cannot be 1"),
         ("Off", vec![insn(0xb7, 0, 0, 9, 0)], "the offset field cannot be 9"),
         ("Imm", vec![insn(0x95, 0, 0, 0, 1)], "the immediate field cannot be 1"),
+        (
+            "StackArgument",
+            vec![insn(0x7b, 11, 1, -8, 0)],
+            "it passes an argument on the stack, by r11, and functions of more than five arguments cannot be checked \
+             or patched yet",
+        ),
         ("SecondSlot", vec![wide[0], MOV], "the second slot of a 64-bit load sets a reserved field"),
     ] {
         let error = check_insn(&insns, 0, 10).expect_err("it is not valid");
@@ -427,7 +454,20 @@ fn elf(seen: &mut Seen) {
     assert_eq!(kinds.len(), 2, "{kinds:?}");
     seen.0.extend(kinds.into_iter().map(str::to_owned));
 
-    let mut object = Object::parse(&file).expect("an object");
+    elf_edits(seen, &file);
+    // No object that can be read is known to bring these about.
+    let write = ElfError::Write { reason: "too long".to_owned() };
+    seen.is("ElfError::Write", write.clone(), "cannot write the object: too long");
+    assert_eq!(PatchReason::Elf(write.clone()), PatchReason::Elf(write));
+    seen.0.insert("PatchReason::Elf".to_owned());
+}
+
+/// Edits of an object that it cannot take.
+#[cfg(feature = "elf")]
+fn elf_edits(seen: &mut Seen, file: &[u8]) {
+    use relinear::elf::Object;
+
+    let mut object = Object::parse(file).expect("an object");
     let arena = Arena::new();
     let other = [MOV, Insn::exit()];
     let other = List::<Bpf>::new(&arena, &other).and_then(|list| list.linearize()).expect("it is laid out");
@@ -442,12 +482,22 @@ fn elf(seen: &mut Seen) {
         "{text}"
     );
     seen.is("ElfError::Edit", error, &text);
+    let refused = |object: &mut Object<'_>, inserted: &[Insn]| {
+        let insns = object.code()[0].program().insns.clone();
+        let arena = Arena::new();
+        let mut list = List::<Bpf>::new(&arena, &insns).expect("a list");
+        list.prepend(Handle::new(2), inserted).expect("it is taken");
+        let new = list.linearize().expect("it is laid out");
+        object.replace_code(0, new.units, &new.map).expect_err("it is refused")
+    };
+    let error = refused(&mut object, &[MOV, Insn::mov64_imm(11, 0)]);
+    let name = object.code()[0].name();
+    let text = format!(
+        "cannot edit section {name:?} at slot 2: what was inserted there is no valid instruction: the destination field cannot \
+         be 11"
+    );
+    seen.is("ElfError::Insn", error, &text);
     transactions(&mut object, seen);
-    // No object that can be read is known to bring these about.
-    let write = ElfError::Write { reason: "too long".to_owned() };
-    seen.is("ElfError::Write", write.clone(), "cannot write the object: too long");
-    assert_eq!(PatchReason::Elf(write.clone()), PatchReason::Elf(write));
-    seen.0.insert("PatchReason::Elf".to_owned());
 }
 
 /// Errors of an edit of the whole object.

@@ -358,17 +358,19 @@ fn the_target_changes_its_kind() {
     assert_eq!(names(&setting.path("out.o")), [""; 0]);
 }
 
-/// Starts `patch` so that it stays in a call for some time.
-fn start_slow(setting: &Setting, inject: &str, more: &[&str]) -> Child {
-    setting.traced(inject).args(more).spawn().expect("it starts")
+/// Waits until what `strace` traces was stopped by a signal that it injects, whatever else this machine does meanwhile.
+/// Gives the number of the process.
+fn wait_for_stop(setting: &Setting, strace: &Child) -> String {
+    let trace = setting.path("trace");
+    wait_for(|| fs::read_to_string(&trace).is_ok_and(|trace| trace.contains("stopped by SIGSTOP")));
+    let pid = strace.id();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).expect("it runs");
+    children.split_whitespace().next().expect("it has a child").to_owned()
 }
 
-/// Whether a process that `strace` traces has this file open.
-fn has_open(strace: &Child, path: &Path) -> bool {
-    let pid = strace.id();
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let fds = children.split_whitespace().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).ok());
-    fds.flatten().flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|open| open == path))
+fn go_on(pid: &str) {
+    let status = Command::new("kill").args(["-CONT", pid]).status().expect("there is kill");
+    assert!(status.success());
 }
 
 #[test]
@@ -382,26 +384,31 @@ fn the_input_changes() {
     // While it is read: `-P` is for calls about this file alone.
     let name = input.to_str().expect("it is UTF-8").to_owned();
     let mut slow = Command::new("strace");
-    slow.args(["-qq", "-o", "/dev/null", "-P", &name, "-e", "inject=read:delay_enter=2000000:when=1"]);
+    slow.args(["-qq", "-o"]).arg(setting.path("trace"));
+    slow.args(["-P", &name, "-e", "inject=read:signal=STOP:when=1"]);
     slow.arg(env!("CARGO_BIN_EXE_relinear")).arg("patch").arg(&input).arg("-o").arg(setting.path("out.o"));
     slow.arg("--pass=dce").stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = slow.spawn().expect("it starts");
-    wait_for(|| has_open(&child, &input));
+    let stopped = wait_for_stop(&setting, &child);
     File::options()
         .append(true)
         .open(&input)
         .and_then(|mut file| file.write_all(b"more"))
         .expect("it is ours");
+    go_on(&stopped);
     finish(child).fails(1, &["in.o: it changed while it was read"]);
     assert!(!setting.is_new());
+    fs::remove_file(setting.path("trace")).expect("it is there");
 
     // While the new one is written, which is to take its place.
     fs::write(&input, &whole).expect("it is ours");
     let out = setting.path("out.o");
     fs::remove_file(&out).and_then(|()| std::os::unix::fs::symlink(&input, &out)).expect("it is ours");
-    let child = start_slow(&setting, "inject=fsync:delay_enter=2000000:when=1", &["--in-place"]);
-    wait_for(|| names(setting.dir.path()).iter().any(|name| name.starts_with(".relinear-")));
+    let mut slow = setting.traced("inject=fsync:signal=STOP:when=1");
+    let child = slow.arg("--in-place").spawn().expect("it starts");
+    let stopped = wait_for_stop(&setting, &child);
     fs::write(&input, "somebody else's").expect("it is ours");
+    go_on(&stopped);
     finish(child).fails(1, &["out.o: somebody else changed it"]);
     assert_eq!(read(&input), b"somebody else's");
     assert_eq!(names(setting.dir.path()), ["in.o", "out.o", "trace"]);

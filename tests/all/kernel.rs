@@ -7,6 +7,8 @@ use std::{fs, io};
 
 use relinear::bpf::Insn;
 
+use crate::skipped;
+
 pub(crate) const MAP_CREATE: i64 = 0;
 pub(crate) const PROG_LOAD: i64 = 5;
 const PROG_TEST_RUN: i64 = 10;
@@ -80,10 +82,16 @@ pub(crate) fn is_available() -> bool {
     match load(&nothing) {
         Ok(_) => true,
         Err(refused) => {
-            crate::skipped(format_args!("no program can be loaded into this kernel: {}", refused.error));
+            skipped(format_args!("no program can be loaded into this kernel: {}", refused.error));
             false
         }
     }
+}
+
+/// Whether this process may load programs into a kernel that does not blind them. Says so loudly if not. While the guard
+/// lives no other test has them blinded.
+pub(crate) fn unhardened() -> Option<Hardening> {
+    if is_available() { Hardening::off().inspect_err(|error| skipped(error)).ok() } else { None }
 }
 
 /// Loads a program for the traffic control hook.

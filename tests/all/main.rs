@@ -34,6 +34,8 @@ mod field;
 mod fixups;
 #[cfg(feature = "fuzzing")]
 mod fuzzed;
+#[cfg(feature = "bpf")]
+mod indirect;
 #[cfg(feature = "fuzzing")]
 mod interp;
 #[cfg(all(feature = "bpf", target_os = "linux"))]

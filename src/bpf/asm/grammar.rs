@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::cursor::{Cursor, Reg, Target};
 use super::error::{AsmReason, Fault};
-use super::lex::Tok;
+use super::lex::{SEPARATOR, Tok};
 use super::{assign, memory};
 use crate::bpf::Insn;
 use crate::bpf::opcode::{CALL_CODE, CALL_KFUNC, JMP, JMP32, K, X};
@@ -44,15 +44,20 @@ pub(super) fn label<'a>(cursor: &mut Cursor<'_, 'a>) -> Result<Label<'a>, Fault>
     Ok(Some((name, at)))
 }
 
-/// Pushes the slots of one instruction, which goes up to the end of the line.
+/// Pushes the slots of one instruction, which goes up to a separator or the end of the line.
 pub(super) fn insn<'a>(cursor: &mut Cursor<'_, 'a>, insns: &mut Vec<Insn>) -> Result<Label<'a>, Fault> {
     let parsed = statement(cursor)?;
-    if !matches!(cursor.peek(), Tok::End) {
+    if !at_end(cursor) {
         return cursor.expected("the end of the line");
     }
     insns.push(parsed.insn);
     insns.extend(parsed.second);
     Ok(parsed.label)
+}
+
+/// Whether no more of an instruction follows.
+pub(super) fn at_end(cursor: &Cursor<'_, '_>) -> bool {
+    matches!(cursor.peek(), Tok::End | Tok::Op(SEPARATOR))
 }
 
 fn statement<'a>(cursor: &mut Cursor<'_, 'a>) -> Result<Parsed<'a>, Fault> {
@@ -69,6 +74,7 @@ fn statement<'a>(cursor: &mut Cursor<'_, 'a>) -> Result<Parsed<'a>, Fault> {
         "goto" => short(cursor, Insn::ja(0)),
         "may_goto" => short(cursor, Insn::may_goto(0)),
         "gotol" => long(cursor, Insn::gotol(0)),
+        "gotox" => Ok(Insn::gotox(cursor.reg_of(true)?).into()),
         "if" => branch(cursor),
         "call" => call(cursor),
         "lock" => memory::locked(cursor).map(Parsed::from),

@@ -16,10 +16,13 @@ pub(super) enum Tok<'a> {
     End,
 }
 
+/// What stands between two instructions of a line.
+pub(super) const SEPARATOR: &str = ";";
+
 /// Longer ones before their own beginnings.
-const OPS: [&str; 34] = [
+const OPS: [&str; 35] = [
     "s>>=", "<<=", ">>=", "s>=", "s<=", "s/=", "s%=", "s>", "s<", "+=", "-=", "*=", "/=", "|=", "&=", "%=",
-    "^=", "==", "!=", ">=", "<=", "=", ">", "<", "&", "+", "-", "*", "(", ")", "[", "]", ",", ":",
+    "^=", "==", "!=", ">=", "<=", "=", ">", "<", "&", "+", "-", "*", "(", ")", "[", "]", ",", ":", SEPARATOR,
 ];
 
 /// Puts the tokens of `line` into `tokens`, each with the byte it starts at. The last is [`Tok::End`].
@@ -31,7 +34,8 @@ pub(super) fn line<'a>(line: &'a str, tokens: &mut Vec<(Tok<'a>, usize)>) -> Res
     loop {
         let rest = &line[at..];
         let Some(first) = rest.chars().next() else { break };
-        if first == ';' || rest.starts_with("//") {
+        let is_comment = rest.starts_with("//") || (tokens.is_empty() && rest.starts_with(SEPARATOR));
+        if is_comment {
             break;
         }
         if first.is_whitespace() {

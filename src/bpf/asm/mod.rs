@@ -2,7 +2,9 @@
 //!
 //! One instruction a line, in the syntax that [`dis`](super::dis) describes. Beyond what that prints:
 //!
-//! - `;` and `//` start a comment. Empty lines are skipped.
+//! - `//` starts a comment, and so does `;` at the start of a line, where `llvm-objdump -S` has lines of the source.
+//!   Empty lines are skipped.
+//! - `;` after an instruction ends it, and another one may follow on the same line: `r0 = 1; exit`.
 //! - `name:` at the start of a line is a label, and stands for the next instruction. `goto name`,
 //!   `if … goto name`, `gotol name`, `may_goto name`, `call name` and `r1 = subprog[name] ll` refer to it.
 //!   A name is of letters, digits, `_`, `.` and `$`, begins with no digit, and is not that of a register.
@@ -17,7 +19,7 @@
 //!     r0 = 10
 //! again:
 //!     r0 -= 1
-//!     if r0 != 0 goto again  ; nine times
+//!     if r0 != 0 goto again  // nine times
 //!     exit
 //! ")?;
 //! assert_eq!(insns[2], Insn::jmp_imm(opcode::JNE, 0, 0, -2));
@@ -41,7 +43,7 @@ use super::{Bpf, Insn};
 use crate::core::Isa;
 use cursor::Cursor;
 use error::Fault;
-use lex::Tok;
+use lex::{SEPARATOR, Tok};
 
 /// The slots of the program that `text` spells. O(text log labels).
 ///
@@ -61,17 +63,21 @@ pub fn parse(text: &str) -> Result<Vec<Insn>, AsmError> {
         let place = |fault: Fault| fault.on(number, line);
         lex::line(line, &mut tokens).map_err(place)?;
         let mut cursor = Cursor::new(&tokens);
-        while let Some((name, at)) = grammar::label(&mut cursor).map_err(place)? {
-            if labels.insert(name, insns.len()).is_some() {
-                return Err(place(Fault { at, reason: AsmReason::Redefined(name.to_string()) }));
+        loop {
+            while let Some((name, at)) = grammar::label(&mut cursor).map_err(place)? {
+                if labels.insert(name, insns.len()).is_some() {
+                    return Err(place(Fault { at, reason: AsmReason::Redefined(name.to_string()) }));
+                }
             }
-        }
-        if matches!(cursor.peek(), Tok::End) {
-            continue;
-        }
-        let at = insns.len();
-        if let Some((name, column)) = grammar::insn(&mut cursor, &mut insns).map_err(place)? {
-            uses.push(Use { insn: at, name, number, line, column });
+            let at = insns.len();
+            if !grammar::at_end(&cursor)
+                && let Some((name, column)) = grammar::insn(&mut cursor, &mut insns).map_err(place)?
+            {
+                uses.push(Use { insn: at, name, number, line, column });
+            }
+            if !cursor.eat(Tok::Op(SEPARATOR)) {
+                break;
+            }
         }
     }
     for label in uses {

@@ -58,6 +58,7 @@ impl Object<'_> {
             let map = self.finish_section(section);
             done.maps.push(map);
         }
+        self.read_jump_tables();
         self.read_functions()?;
         Ok(done)
     }

@@ -113,6 +113,11 @@ impl<'m> Run<'m> {
             _ if insn.is_exit() => return self.exit(),
             _ if insn.code == GOTOL => return Ok(Flow::By(insn.imm.into())),
             _ if insn.is_goto() => return Ok(Flow::By(insn.off.into())),
+            _ if insn.is_gotox() => {
+                // What jump tables hold, and the register, is an offset in bytes from the first slot.
+                let offset = i64::try_from(self.read(insn.dst())?).unwrap_or(i64::MAX);
+                return Ok(Flow::To(if offset % 8 == 0 { offset / 8 } else { i64::MAX }));
+            }
             _ if insn.code == MAY_GOTO => {
                 let stays = self.frames.last_mut().is_some_and(Frame::spend);
                 return Ok(if stays { Flow::Next } else { Flow::By(insn.off.into()) });

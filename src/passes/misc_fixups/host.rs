@@ -37,6 +37,20 @@ pub trait Host<T> {
         None
     }
 
+    /// The user's part of the facts of a call that a pass puts into the program in the place of an instruction, or before
+    /// it: of the function for a packet load or a budget, of an element's lookup, of a loop's callback. A later look at the
+    /// list knows by it that the immediate is what this host gave, and no number of a helper.
+    ///
+    /// A call that takes the place of another one keeps the facts of that one, and so does the last instruction of
+    /// [`Call::Code`].
+    fn inserted_call(&self, insn: Insn) -> T
+    where
+        T: Default,
+    {
+        let _ = insn;
+        T::default()
+    }
+
     /// The first instruction of the callback of a call of `bpf_loop`, if the callback is always the same
     /// and the flags are 0.
     fn loop_callback(&self, site: &Site<'_, T>) -> Option<Handle> {

@@ -14,7 +14,6 @@
 //! ```
 //! use relinear::bpf::opcode::DIV;
 //! use relinear::bpf::{Aux, Bpf, Insn};
-//! use relinear::passes::kernel::Kernel;
 //! use relinear::passes::misc_fixups::{self, ArrayLookup, Call, Host, Options, Site, Subprogs};
 //! use relinear::{Arena, List};
 //!
@@ -42,7 +41,7 @@
 //! let arena = Arena::new();
 //! let mut list = List::<Bpf, Aux>::with_aux(&arena, &program, &[])?;
 //! let mut subprogs = Subprogs { starts: &[0], stack: &mut [0] };
-//! misc_fixups::run(&mut list, &mut subprogs, &host, &Options::new(Kernel::V6_18))?;
+//! misc_fixups::run(&mut list, &mut subprogs, &host, &Options::default())?;
 //! let out = list.linearize()?;
 //! assert_eq!(out.units.len(), 7 + 1 + 4 + 1);
 //! assert_eq!(out.units[7], Insn::call(0x500));
@@ -94,11 +93,10 @@ pub struct Options {
     pub may_goto: Option<MayGoto>,
 }
 
-impl Options {
-    /// The options for a kernel, with packet access and `may_goto` left as they are.
-    #[must_use]
-    pub const fn new(version: Kernel) -> Self {
-        Self { version, ax: AX, packet_loads: None, may_goto: None }
+/// For the latest kernel, with packet access and `may_goto` left as they are.
+impl Default for Options {
+    fn default() -> Self {
+        Self { version: Kernel::default(), ax: AX, packet_loads: None, may_goto: None }
     }
 }
 
@@ -149,12 +147,12 @@ pub fn run<T: Copy + Default, H: Host<T> + ?Sized>(
             Edit::None => {}
             // The facts stay as they are.
             Edit::InPlace => drop(list.replace(at, Patch::new(&code))?),
-            Edit::Patch => drop(patch(list, at, Patch::new(&code))?),
+            Edit::Patch => patch_and_tell(list, at, Patch::new(&code), host)?,
             Edit::Bound(kind) => {
                 let (_, slot) = subprogs.grown(walk.subprog, kind.stack())?;
                 let branches = [Branch::new(may_goto::JUMP, Target::Handle(branch_target(list, at)?))];
                 kind.write(&mut code, slot, options.ax);
-                patch(list, at, Patch::new(&code).branches(&branches))?;
+                patch_and_tell(list, at, Patch::new(&code).branches(&branches), host)?;
                 entries[walk.subprog] = walk.first.map(Entry::new);
             }
         }
@@ -252,7 +250,8 @@ fn write_call(code: &mut Vec<Insn>, insn: Insn, call: &Call<'_>, version: Kernel
     Ok(())
 }
 
-/// Puts calls of `bpf_loop` as loops into the program, where the host knows the callback.
+/// Puts calls of `bpf_loop` as loops into the program, where the host knows the callback. It is asked about calls that
+/// are [seen](Aux::seen) only.
 ///
 /// The kernel does so before it removes dead code. Two loops of one subprogram keep registers in the same
 /// stack. O(slots of the list).
@@ -278,12 +277,16 @@ pub fn inline_loops<T: Copy + Default, H: Host<T> + ?Sized>(
         let site = site(list, at)?;
         let loops =
             site.insn.is_call() && site.insn.src() == CALL_HELPER && site.insn.imm == bpf_loop::HELPER;
-        if loops && let Some(callback) = host.loop_callback(&site) {
+        // Of calls that the verifier never saw, nobody knows the callback.
+        if loops
+            && site.aux.seen
+            && let Some(callback) = host.loop_callback(&site)
+        {
             let (depth, slot) = subprogs.grown(walk.subprog, bpf_loop::STACK)?;
             let branches = [Branch::new(bpf_loop::CALL, Target::Handle(callback))];
             code.clear();
             bpf_loop::write(&mut code, slot);
-            patch(list, at, Patch::new(&code).branches(&branches))?;
+            patch_and_tell(list, at, Patch::new(&code).branches(&branches), host)?;
             grown.push((walk.subprog, depth));
             report.loops += 1;
         }
@@ -293,6 +296,27 @@ pub fn inline_loops<T: Copy + Default, H: Host<T> + ?Sized>(
         subprogs.stack[subprog] = depth;
     }
     Ok(report)
+}
+
+/// As [`patch`], and gives the calls that were inserted the facts that the host has for them.
+fn patch_and_tell<T: Copy + Default, H: Host<T> + ?Sized>(
+    list: &mut List<'_, Bpf, Aux<T>>,
+    at: Handle,
+    code: Patch<'_, Insn>,
+    host: &H,
+) -> Result<(), Error> {
+    let after = list.next(at);
+    let first = patch(list, at, code)?.first();
+    // The last one has the facts of what was replaced.
+    let mut here = Some(first);
+    while let Some(at) = here.filter(|&at| list.next(at) != after) {
+        let call = list.insn(at).map(|insn| insn[0]).filter(|insn| insn.is_call());
+        if let Some((call, aux)) = call.zip(list.aux_mut(at)) {
+            aux.user = host.inserted_call(call);
+        }
+        here = list.next(at);
+    }
+    Ok(())
 }
 
 fn site<'l, T: Copy + Default>(list: &'l List<'_, Bpf, Aux<T>>, at: Handle) -> Result<Site<'l, T>, Error> {

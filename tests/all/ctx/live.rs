@@ -8,7 +8,7 @@ use super::converted;
 use super::running::{Running, running};
 use crate::differential::image::Image;
 use crate::differential::load::{Fixtures, LOG_STATS, Request, fixtures};
-use crate::kernel::Hardening;
+use crate::kernel;
 
 /// Programs that get one kind of context.
 struct Programs {
@@ -51,7 +51,7 @@ fn theirs(fixtures: &Fixtures, (kind, attach): (u32, u32), insns: &[Insn]) -> Op
 #[test]
 fn every_field() {
     let (Some(fixtures), Some(running)) = (fixtures(), running()) else { return };
-    let Ok(_held) = Hardening::off().inspect_err(|error| crate::skipped(error)) else { return };
+    let Some(_held) = kernel::unhardened() else { return };
     for programs in &ALL {
         let (mut taken, table) = (0, (programs.table)(running));
         for off in 0..programs.len {
@@ -86,7 +86,7 @@ fn compare(fixtures: &Fixtures, programs: &Programs, table: &Table, accesses: &[
 #[test]
 fn time_stamps_of_one_who_asks() {
     let (Some(fixtures), Some(running)) = (fixtures(), running()) else { return };
-    let Ok(_held) = Hardening::off().inspect_err(|error| crate::skipped(error)) else { return };
+    let Some(_held) = kernel::unhardened() else { return };
     let insns = [
         Insn::ldx(DW, 2, 1, 152),
         Insn::stx(DW, 1, 2, 152),
@@ -102,7 +102,7 @@ fn time_stamps_of_one_who_asks() {
 #[test]
 fn jumps_back_to_the_start() {
     let (Some(fixtures), Some(running)) = (fixtures(), running()) else { return };
-    let Ok(_held) = Hardening::off().inspect_err(|error| crate::skipped(error)) else { return };
+    let Some(_held) = kernel::unhardened() else { return };
     for nops in 0..3 {
         for target in 0..=nops {
             let insns = jumping_back(nops, target);

@@ -6,7 +6,6 @@ use relinear::List;
 use relinear::bpf::opcode::{ADD, AX, B, DW, FRAME_POINTER, H, JGT, LDX, MEM, MEMSX, ST, STX, W};
 use relinear::bpf::{Aux, Bpf, Insn};
 use relinear::passes::ctx::{Memory, Options, direct_write, run};
-use relinear::passes::kernel::Kernel;
 use relinear::passes::misc_fixups::{self, MayGoto, PacketLoads, Subprogs};
 use relinear::passes::{self, rnd_hi32, zext};
 
@@ -72,7 +71,7 @@ fn finish(sample: &Sample, list: &mut List<'_, Bpf, Aux>) -> Result<(), passes::
     let options = misc_fixups::Options {
         packet_loads: Some(PacketLoads { byte: 0, half: 0, word: 0 }),
         may_goto: Some(MayGoto::Timed { check: 0 }),
-        ..misc_fixups::Options::new(Kernel::V6_18)
+        ..misc_fixups::Options::default()
     };
     let (program, mut stack) = (sample.program(), stack(sample));
     let mut subprogs = Subprogs { starts: &program.subprogs, stack: &mut stack };

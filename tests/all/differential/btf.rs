@@ -1,7 +1,7 @@
 //! The BTF that all programs of these tests share: functions of one number that return one.
 
-use std::io;
 use std::os::fd::OwnedFd;
+use std::{fs, io};
 
 use crate::kernel::{Attr, BTF_LOAD, own};
 
@@ -25,6 +25,36 @@ pub(crate) fn load() -> io::Result<OwnedFd> {
     let mut attr = Attr::new().pointer(0, blob.as_ptr()).u32(16, u32::try_from(blob.len()).expect("short"));
     // SAFETY: the blob is as long as is said and outlives the call.
     unsafe { attr.call(BTF_LOAD) }.map(own)
+}
+
+/// The number of a function of the running kernel, if it shows its types and has it.
+pub(crate) fn kernel_function(name: &str) -> Option<i32> {
+    const KIND_FUNC: u32 = 12;
+    let data = fs::read("/sys/kernel/btf/vmlinux").ok()?;
+    let word = |at: usize| Some(u32::from_ne_bytes(data.get(at..at + 4)?.try_into().ok()?));
+    let [header, types, len, strings] = [4, 8, 12, 16].map(|at| word(at).map(|word| word as usize));
+    let (header, strings) = (header?, strings?);
+    let (mut at, end) = (header + types?, header + types? + len?);
+    let mut number = 1;
+    while at < end {
+        let (name_at, info) = (header + strings + word(at)? as usize, word(at + 4)?);
+        let (kind, members) = (info >> 24 & 31, info as usize & 0xffff);
+        let found = data.get(name_at..)?.split(|&byte| byte == 0).next()?;
+        if kind == KIND_FUNC && found == name.as_bytes() {
+            return Some(number);
+        }
+        // What follows the twelve bytes, by `Documentation/bpf/btf.rst`.
+        at += 12
+            + match kind {
+                1 | 14 | 17 => 4,
+                3 => 12,
+                4 | 5 | 15 | 19 => 12 * members,
+                6 | 13 => 8 * members,
+                _ => 0,
+            };
+        number += 1;
+    }
+    None
 }
 
 /// `include/uapi/linux/btf.h`: a header, types, strings.

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use relinear::Isa;
 use relinear::bpf::dis::dis;
-use relinear::bpf::opcode::{AX, CALL_HELPER, CALL_LOCAL, LD_FUNC, LD_MAP_FD, LSH, MOV, XOR};
+use relinear::bpf::opcode::{AX, CALL_HELPER, CALL_KFUNC, CALL_LOCAL, LD_FUNC, LD_MAP_FD, LSH, MOV, XOR};
 use relinear::bpf::{Bpf, FuncInfo, Insn, LineInfo, Program};
 
 use crate::random::slot;
@@ -48,13 +48,13 @@ impl Image {
         number.and_then(|number| i32::try_from(number).ok()).unwrap_or(-1)
     }
 
-    /// The same without what no one can foresee: addresses of helpers, and random numbers.
+    /// The same without what no one can foresee: addresses of helpers and kernel functions, and random numbers.
     pub(crate) fn masked(mut self) -> Self {
         for at in 0..self.insns.len() {
             let insn = self.insns[at];
             let loads_ax =
                 |insn: Insn| insn.is_alu() && insn.op() == MOV && insn.dst() == AX && !insn.is_reg();
-            if insn.is_call() && insn.src() == CALL_HELPER {
+            if insn.is_call() && matches!(insn.src(), CALL_HELPER | CALL_KFUNC) {
                 self.insns[at].imm = 0;
             } else if at > 0 && loads_ax(self.insns[at - 1]) && !insn.is_reg() && insn.dst() == AX {
                 // The halves of a constant: only what they join to is known.

@@ -13,10 +13,10 @@ mod model;
 
 use std::error::Error;
 
-use relinear::bpf::opcode::AX;
-use relinear::bpf::{Aux, Bpf, Program};
+use relinear::bpf::opcode::{AX, CALL_KFUNC, CALL_LOCAL, LD_FUNC};
+use relinear::bpf::{Aux, Bpf, EditError, Insn, Program};
 use relinear::passes::{self, blind, hard_wire_dead_branches, remove_dead_code, remove_nops};
-use relinear::{Arena, List};
+use relinear::{Arena, List, Patch};
 
 use compare::{Kind, Rewriter, compare};
 use generate::{Config, Hook, Sample};
@@ -64,6 +64,53 @@ fn dead_code_and_nops() {
 fn long_functions_of_dead_code() {
     let config = Config { blocks: 40, statements: 2, functions: 2, ..Config::control_flow(Hook::Tracepoint) };
     compare(&Kind { name: "dead code of long functions", config, hardened: false, rewriters: DEAD });
+}
+
+/// What the kernel calls with what was thrown, if a program has nothing of its own for it.
+const CATCH: [Insn; 2] = [Insn::mov64_reg(0, 1), Insn::exit()];
+
+/// A program without its dead code, and with a subprogram for what is thrown, as the kernel adds it: in one list, or in a
+/// second one over what the first one gave.
+fn caught(sample: &Sample, in_one_list: bool) -> Result<Image, Box<dyn Error>> {
+    let throws = sample
+        .image
+        .insns
+        .iter()
+        .zip(&sample.facts)
+        .any(|(insn, fact)| fact.seen && insn.is_call() && insn.src() == CALL_KFUNC);
+    let (program, arenas) = (sample.program(), [Arena::new(), Arena::new()]);
+    let mut first = program.edit(&arenas[0])?;
+    remove_dead(first.list())?;
+    if !throws {
+        return Ok(first.linearize()?.into());
+    }
+    if in_one_list {
+        first.add_subprog(Patch::new(&CATCH), None)?;
+        return Ok(first.linearize()?.into());
+    }
+    let between = first.linearize()?;
+    let mut second = between.edit(&arenas[1])?;
+    second.add_subprog(Patch::new(&CATCH), None)?;
+    Ok(second.linearize()?.into())
+}
+
+#[test]
+fn exceptions() {
+    let Some(throw) = btf::kernel_function("bpf_throw") else {
+        crate::skipped(
+            "exceptions are not compared: this kernel has no bpf_throw, or does not show its types",
+        );
+        return;
+    };
+    compare(&Kind {
+        name: "exceptions",
+        config: Config { throw: Some(throw), ..Config::control_flow(Hook::TrafficControl) },
+        hardened: false,
+        rewriters: &[
+            ("the library with a list in between", |sample| caught(sample, false)),
+            ("the library at once", |sample| caught(sample, true)),
+        ],
+    });
 }
 
 #[test]
@@ -143,7 +190,7 @@ fn blinded_constants() {
                 edited(sample, |list| {
                     remove_dead(list)?;
                     let options = blind::Options { hidden: Some(AX), ..blind::Options::default() };
-                    blind::run(&Program::default(), list, &options)?;
+                    blind::run(&Program::<()>::default(), list, &options)?;
                     Ok(())
                 })
             }),
@@ -166,4 +213,43 @@ fn blinded_fixups() {
             Ok(model.into_image())
         })],
     });
+}
+
+/// What the kernel shows of a program of several functions has numbers where displacements were: it cannot be edited.
+#[test]
+fn a_dump_of_the_kernel_is_refused() {
+    let Some(fixtures) = load::fixtures() else { return };
+    let Some(_held) = crate::kernel::unhardened() else { return };
+    let (mut refused, mut taken) = (0, 0);
+    for seed in 0..60 {
+        let sample = generate::generate(seed, &Config::control_flow(Hook::Tracepoint));
+        let request = load::Request {
+            kind: sample.hook.kind(),
+            attach: 0,
+            flags: sample.flags,
+            image: &sample.image,
+            hardening: 0,
+        };
+        let Ok(Image { insns, lines, funcs }) = fixtures.load(&request) else { continue };
+        let refers = insns.iter().any(|insn| {
+            (insn.is_call() && insn.src() == CALL_LOCAL) || (insn.is_wide() && insn.src() == LD_FUNC)
+        });
+        let program = Program::<()> {
+            subprogs: funcs.iter().map(|func| func.insn_off).collect(),
+            insns,
+            line_info: lines,
+            func_info: funcs,
+            ..Program::default()
+        };
+        let arena = Arena::new();
+        let result = program.edit(&arena).map(drop);
+        if refers {
+            assert!(matches!(result, Err(EditError::KernelDump { .. })), "seed {seed}: {result:?}");
+            refused += 1;
+        } else {
+            assert_eq!(result, Ok(()), "seed {seed}");
+            taken += 1;
+        }
+    }
+    assert!(refused > 10 && taken > 5, "{refused} {taken}");
 }

@@ -1,7 +1,7 @@
 //! Tables worked out by hand: lines that were set, subprograms that come and go, pins, errors.
 
 use relinear::bpf::opcode::{CALL_LOCAL, JEQ, LD_FUNC};
-use relinear::bpf::{Aux, Cpu, EditError, Editor, FuncInfo, Insn, LineInfo, Program, Table};
+use relinear::bpf::{Aux, Cpu, EditError, Editor, FuncInfo, Insn, LineInfo, Moves, Program, Table};
 use relinear::passes::kernel::{Kernel, prologue};
 use relinear::{Arena, Branch, Error, Handle, Patch, TableError, Target};
 
@@ -264,8 +264,8 @@ fn long_jumps_take_a_longer_form_with_all_tables() {
     let arena = Arena::new();
     let mut editor = program.edit(&arena).unwrap();
     editor.list().append(Handle::new(5), &far[..]).unwrap();
-    assert!(matches!(editor.linearize(), Err(EditError::Core(Error::OutOfRange { origin: 4, .. }))));
-    let (out, map) = editor.linearize_relaxed(Cpu::V4).unwrap();
+    assert!(matches!(editor.linearize_with_map(), Err(EditError::Core(Error::OutOfRange { origin: 4, .. }))));
+    let (out, Moves { map, .. }) = editor.linearize_relaxed(Cpu::V4).unwrap();
     assert_eq!(out.insns.len(), map.new_len() as usize);
     assert!(out.insns.len() > 12 + far.len());
     assert_eq!(out.subprogs, [0, 4, map.new_of(8)]);
@@ -327,7 +327,7 @@ fn a_jump_to_the_first_instruction_skips_the_prologue_since_6_12() {
         let arena = Arena::new();
         let mut editor = program.edit(&arena).unwrap();
         let inserted = prologue(editor.list(), Handle::new(0), Patch::new(&code), version).unwrap();
-        let out = editor.linearize().unwrap();
+        let (out, _) = editor.linearize_with_map().unwrap();
         assert_eq!((lines(&out), &out.insns[..2]), (vec![(0, 1), (3, 2)], &code[..]));
         assert_eq!(out.insns[3].off, off, "{version:?}");
         let expected = [facts(true, false, 0), facts(true, false, 0), facts(true, true, 5)];
@@ -354,4 +354,35 @@ fn a_prologue_belongs_to_its_subprogram() {
     );
     // Calls run it, of either kind.
     assert_eq!([out.insns[0].imm, out.insns[1].imm], [3, 8]);
+}
+
+/// Which number each subprogram has then, by its old one.
+#[test]
+fn numbers_of_subprograms_follow() {
+    let numbers = |edit: fn(&mut Editor<'_>)| {
+        let program = three();
+        let arena = Arena::new();
+        let mut editor = program.edit(&arena).unwrap();
+        edit(&mut editor);
+        let (out, moves) = editor.linearize_with_map().unwrap();
+        let kept: Vec<u32> = moves.subprogs.iter().flatten().copied().collect();
+        assert!(kept.iter().copied().eq(0..u32::try_from(out.subprogs.len()).unwrap()));
+        for (old, new) in moves.subprogs.iter().take(3).enumerate() {
+            let start = new.map(|new| out.subprogs[new as usize]);
+            assert!(start.is_none_or(|start| start == moves.map.start_of(program.subprogs[old])));
+        }
+        moves.subprogs
+    };
+    assert_eq!(numbers(|_| ()), [Some(0), Some(1), Some(2)]);
+    // Calls of the second one go as well.
+    assert_eq!(numbers(|editor| delete(editor, [0, 4, 5, 6, 7])), [Some(0), None, Some(1)]);
+    let added = numbers(|editor| {
+        let code = [Insn::mov64_reg(0, 1), Insn::exit()];
+        let gone = editor.add_subprog(Patch::new(&code), None).unwrap();
+        editor.add_subprog(Patch::new(&code), Some(7)).unwrap();
+        delete(editor, [1, 8, 9, 10, 11]);
+        editor.list().delete(gone.at(0)).unwrap();
+        editor.list().delete(gone.at(1)).unwrap();
+    });
+    assert_eq!((added.len(), added[2..].to_vec()), (5, vec![None, None, Some(2)]));
 }

@@ -1,6 +1,6 @@
 //! Lines that were set, against a model that knows the line of each slot by itself.
 
-use relinear::bpf::{Insn, LineInfo, Program};
+use relinear::bpf::{Insn, LineInfo, Moves, Program};
 use relinear::{Arena, Handle, Origin};
 
 use super::generate;
@@ -52,7 +52,7 @@ fn every_slot_has_the_line_that_was_set_or_that_it_had() {
             }
         }
         // What is wrong with the code is not what this is about.
-        let Ok((plain, map)) = editor.linearize_with_map() else { continue };
+        let Ok((plain, Moves { map, .. })) = editor.linearize_with_map() else { continue };
         let mut expected = of_slots(&plain);
         let mut at_place = vec![None; plain.insns.len()];
         for &(handle, line) in &wanted {

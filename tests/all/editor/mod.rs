@@ -7,8 +7,8 @@ mod lines;
 mod model;
 
 use model::Model;
-use relinear::bpf::{Aux, Bpf, Insn, Program};
-use relinear::passes::kernel::{Kernel, patch};
+use relinear::bpf::{Aux, Bpf, Editor, Insn, Program};
+use relinear::passes::kernel::{Kernel, patch, prologue};
 use relinear::passes::{hard_wire_dead_branches, remove_dead_code, remove_nops, sanitize_dead_code};
 use relinear::{Arena, Branch, Handle, List, Patch, Target};
 
@@ -235,4 +235,78 @@ fn patches_after_the_passes_of_the_kernel_do_as_its_model() {
         }
         assert_eq!(editor.linearize().unwrap(), model.program(), "{seed}");
     }
+}
+
+/// Adds a subprogram that calls another one of the program, and a call of it to the start of the program.
+fn add_subprog(rng: &mut Rng, editor: &mut Editor<'_, u32>) {
+    let code = [Insn::mov64_reg(0, 1), Insn::call_local(0), Insn::exit()];
+    let live: Vec<Handle> = editor.list().iter().collect();
+    let callee = [Branch::new(1, Target::Original(0))];
+    let type_id = rng.one_in(2).then_some(99);
+    let added = editor.add_subprog(Patch::new(&code).branches(&callee), type_id).unwrap();
+    if rng.one_in(3) {
+        // It begins with its prologue then, as calls do.
+        let code = [Insn::mov64_imm(3, 3), Insn::jmp_imm(0x10, 3, 4, 0)];
+        prologue(editor.list(), added.first(), Patch::new(&code), Kernel::V6_18).unwrap();
+    }
+    let call = [Branch::new(0, Target::Handle(added.first()))];
+    editor.list().append(live[0], Patch::new(&[Insn::call_local(0)]).branches(&call)).unwrap();
+}
+
+/// The kernel adds a subprogram when all dead code is gone. In one list it is there while code is deleted before it.
+#[test]
+fn subprograms_added_at_once_or_after_linearizing_in_between() {
+    let (mut dropped, mut kept) = (0, 0);
+    for seed in 0..3000 {
+        let rng = &mut Rng::new(seed);
+        let program = generate::program(rng);
+        // A call ends the flow at times, so that the end of the program is dead.
+        let mut program = program;
+        let cut = program.insns.len() - rng.below(4).min(program.insns.len() - 1);
+        for aux in &mut program.aux[cut..] {
+            aux.seen = false;
+        }
+        let steps = &privileged(Kernel::V6_18)[1..];
+        let choices = rng.next();
+        let arena = Arena::new();
+        let mut editor = program.edit(&arena).unwrap();
+        if seed % 2 == 0 {
+            for step in steps {
+                step.run(editor.list());
+            }
+            add_subprog(&mut Rng::new(choices), &mut editor);
+        } else {
+            add_subprog(&mut Rng::new(choices), &mut editor);
+            // What was added has no facts, and is not for these passes.
+            let dead: Vec<Handle> = (0..).map(Handle::new).take(program.insns.len()).collect();
+            for at in dead {
+                if editor.list().is_live(at) && !program.aux[at.index() as usize].seen {
+                    editor.list().delete(at).unwrap();
+                }
+            }
+        }
+        let steps = if seed % 2 == 0 { steps } else { &steps[..1] };
+        let between = {
+            let arena = Arena::new();
+            let mut editor = program.edit(&arena).unwrap();
+            for step in steps {
+                step.run(editor.list());
+            }
+            editor.linearize()
+        };
+        // Deleted code that something still refers to is not what this is about.
+        let Ok(between) = between else { continue };
+        let arena = Arena::new();
+        let mut after = between.edit(&arena).unwrap();
+        add_subprog(&mut Rng::new(choices), &mut after);
+        let expected = after.linearize().unwrap();
+        let ours = editor.linearize().unwrap_or_else(|error| panic!("{seed}: {error}"));
+        assert_eq!(ours, expected, "{seed}");
+        let end = ours.subprogs.last().copied().unwrap();
+        assert!(ours.line_info.iter().all(|line| line.insn_off < end), "{seed}");
+        let at_end = program.line_info.iter().any(|line| line.insn_off as usize >= cut);
+        dropped += u32::from(at_end && cut < program.insns.len());
+        kept += 1;
+    }
+    assert!(dropped > 300 && kept > 1000, "{dropped} {kept}");
 }

@@ -1,18 +1,17 @@
 //! Constant blinding with a hidden register.
 
 use relinear::bpf::{Aux, Insn};
-use relinear::passes::blind::{Hardening, harden};
-use relinear::passes::kernel::Kernel;
+use relinear::passes::harden;
 use relinear::passes::misc_fixups::{self, Options, Subprogs};
 use relinear::passes::{self, Error};
 use relinear::{Arena, List};
 
 use super::{AX, EXIT, Edited, edited, slot};
 
-const HARDENING: Hardening = Hardening { seed: 3, ax: AX, zext: false };
+const HARDENING: harden::Options = harden::Options { seed: 3, ax: AX, zext: false };
 
-fn hardened(program: &[Insn], options: &Hardening) -> Result<Edited, Error> {
-    edited(program, |list| harden(list, options).map(drop))
+fn hardened(program: &[Insn], options: &harden::Options) -> Result<Edited, Error> {
+    edited(program, |list| harden::run(list, options).map(drop))
 }
 
 /// Checks `a = x ^ key; a ^= key`, of class `class`, and that the two give `imm`.
@@ -58,7 +57,7 @@ fn the_halves_of_a_wide_load_are_split_one_by_one() {
     for src in [0, 1, 2, 3, 5, 6] {
         for zext in [false, true] {
             let program = [slot(0x18, 5, src, 0, 0x1234), slot(0, 0, 0, 0, -2), EXIT];
-            let insns = hardened(&program, &Hardening { zext, ..HARDENING }).expect("no error").insns;
+            let insns = hardened(&program, &harden::Options { zext, ..HARDENING }).expect("no error").insns;
             check_halves(&insns[..2], 7, AX, -2);
             assert_eq!(insns[2..4], [slot(0x67, AX, 0, 0, 32), slot(0xbf, 5, AX, 0, 0)]);
             check_halves(&insns[4..6], 4, AX, 0x1234);
@@ -94,7 +93,7 @@ fn what_the_kernel_leaves_is_left() {
     ];
     assert_eq!(hardened(&program, &HARDENING).expect("no error").insns, program);
     // With another register r11 is one of the program's own.
-    let other = hardened(&program, &Hardening { ax: 12, ..HARDENING }).expect("no error").insns;
+    let other = hardened(&program, &harden::Options { ax: 12, ..HARDENING }).expect("no error").insns;
     assert_eq!(other.len(), program.len() + 6);
     check_halves(&other[15..17], 7, 12, 4);
 }
@@ -122,7 +121,7 @@ fn a_backward_jump_that_does_not_reach_is_an_error() {
 #[test]
 fn bad_input_is_refused() {
     for reg in [0, 10, 16] {
-        let error = hardened(&[EXIT], &Hardening { ax: reg, ..HARDENING }).err();
+        let error = hardened(&[EXIT], &harden::Options { ax: reg, ..HARDENING }).err();
         assert_eq!(error, Some(Error::BadHidden { reg }));
     }
     // Within the patch the displacement would lead to one of the halves.
@@ -139,8 +138,8 @@ fn inserted_code_is_blinded_too() {
     let arena = Arena::new();
     let mut list = List::with_aux(&arena, &program, &[Aux::<u64>::default(); 4]).expect("a list");
     let mut subprogs = Subprogs { starts: &[0], stack: &mut [0] };
-    misc_fixups::run(&mut list, &mut subprogs, &(), &Options::new(Kernel::V6_18)).expect("no error");
-    let report = harden(&mut list, &HARDENING).expect("no error");
+    misc_fixups::run(&mut list, &mut subprogs, &(), &Options::default()).expect("no error");
+    let report = harden::run(&mut list, &HARDENING).expect("no error");
     assert_eq!(report, passes::blind::Report { blinded: 2, ..Default::default() });
     let insns = list.linearize().expect("a program").units;
     check_halves(&insns[..2], 7, AX, 6);

@@ -1,13 +1,15 @@
 //! Calls, packet access and pointer arithmetic: what they become depends on what the host knows.
 
+use relinear::Handle;
 use relinear::bpf::Insn;
 use relinear::passes::Error;
 use relinear::passes::kernel::Kernel;
 use relinear::passes::misc_fixups::{
-    AluLimit, ArrayLookup, Call, HashLookup, Host, IndexMask, Options, PacketLoads, Site, TailCall,
+    AluLimit, ArrayLookup, Call, HashLookup, Host, IndexMask, MayGoto, Options, PacketLoads, Site, Subprogs,
+    TailCall, inline_loops,
 };
 
-use super::{AX, EXIT, fixed, slot, try_fixed};
+use super::{AX, EXIT, Edited, fixed, slot, try_fixed};
 
 /// A host that says the same of every call and of every sum.
 struct Knows(Call<'static>, Option<AluLimit>);
@@ -84,7 +86,7 @@ fn table() -> Vec<(i32, Call<'static>, Vec<Insn>)> {
 fn every_call_becomes_what_the_kernel_makes_of_it() {
     for (helper, call, expected) in table() {
         let program = [slot(0x15, 1, 0, 1, 0), Insn::call(helper), slot(0xb7, 0, 0, 0, 0), EXIT];
-        let (edited, report) = fixed(&program, &Knows(call, None), &Options::new(Kernel::V6_18));
+        let (edited, report) = fixed(&program, &Knows(call, None), &Options::default());
         let over = i16::try_from(expected.len()).expect("a short patch");
         let expected = [&[program[0].with_off(over)], &expected[..], &program[2..]].concat();
         assert_eq!(edited.insns, expected, "{call:?}");
@@ -95,22 +97,22 @@ fn every_call_becomes_what_the_kernel_makes_of_it() {
 #[test]
 fn a_call_of_a_subprogram_is_no_helper() {
     let program = [Insn::call_local(1), EXIT, slot(0xb7, 0, 0, 0, 0), EXIT];
-    let (edited, _) = fixed(&program, &Knows(Call::Immediate(5), None), &Options::new(Kernel::V6_18));
+    let (edited, _) = fixed(&program, &Knows(Call::Immediate(5), None), &Options::default());
     assert_eq!(edited.insns, program);
 }
 
 #[test]
 fn before_6_18_the_number_of_the_processor_is_found_by_a_short_move() {
     let host = Knows(Call::ProcessorId { address: 4 }, None);
-    let (edited, _) = fixed(&[Insn::call(8), EXIT], &host, &Options::new(Kernel::V6_12));
+    let (edited, _) =
+        fixed(&[Insn::call(8), EXIT], &host, &Options { version: Kernel::V6_12, ..Options::default() });
     assert_eq!(edited.insns[0], slot(0xb4, 0, 0, 0, 4));
 }
 
 #[test]
 fn what_a_host_writes_itself_is_a_patch() {
     static CODE: [Insn; 3] = [slot(0x15, 1, 0, 1, 0), slot(0xb7, 0, 0, 0, 7), slot(0xb4, 0, 0, 0, 8)];
-    let (edited, _) =
-        fixed(&[Insn::call(200), EXIT], &Knows(Call::Code(&CODE), None), &Options::new(Kernel::V6_18));
+    let (edited, _) = fixed(&[Insn::call(200), EXIT], &Knows(Call::Code(&CODE), None), &Options::default());
     assert_eq!(edited.insns, [&CODE[..], &[EXIT]].concat());
     assert_eq!(edited.aux.iter().map(|aux| aux.user).collect::<Vec<_>>(), [0, 0, 0, 1]);
     assert_eq!(edited.aux.iter().map(|aux| aux.zext_dst).collect::<Vec<_>>(), [false, false, true, false]);
@@ -128,7 +130,7 @@ fn numbers_that_an_immediate_would_make_negative_are_refused() {
         Call::TailCall(TailCall { poke: 0, mask: Some(mask) }),
     ] {
         let program = [slot(0xb7, 0, 0, 0, 0), Insn::call(1), EXIT];
-        let error = try_fixed(&program, &Knows(call, None), &Options::new(Kernel::V6_18)).err();
+        let error = try_fixed(&program, &Knows(call, None), &Options::default()).err();
         let Some(Error::BadFact { at, value, .. }) = error else { panic!("{call:?}: {error:?}") };
         assert_eq!((at.index(), value >> 31), (1, 1));
     }
@@ -138,7 +140,7 @@ fn numbers_that_an_immediate_would_make_negative_are_refused() {
 #[test]
 fn packet_access_becomes_a_call_that_may_end_the_program() {
     let helpers = PacketLoads { byte: 0x009c_e8b0, half: 0x009c_e9a0, word: 0x009c_7ab0 };
-    let options = Options { packet_loads: Some(helpers), ..Options::new(Kernel::V6_18) };
+    let options = Options { packet_loads: Some(helpers), ..Options::default() };
     let rest = |helper| {
         [
             slot(0xbf, 1, 6, 0, 0),
@@ -159,7 +161,7 @@ fn packet_access_becomes_a_call_that_may_end_the_program() {
         let (edited, report) = fixed(&[insn, EXIT], &(), &options);
         assert_eq!(edited.insns, [&argument[..], &rest(helper), &[EXIT]].concat());
         assert_eq!(report.packet_loads, 1);
-        let (left, _) = fixed(&[insn, EXIT], &(), &Options::new(Kernel::V6_18));
+        let (left, _) = fixed(&[insn, EXIT], &(), &Options::default());
         assert_eq!(left.insns, [insn, EXIT]);
     }
 }
@@ -200,13 +202,58 @@ fn pointers_stay_in_bounds_while_a_processor_speculates() {
         (op(0x0f, o, p), AluLimit { negative: true, ..dst(known) }, vec![load, copy, sum(0x1f, o)]),
     ] {
         let host = Knows(Call::Keep, Some(limit));
-        let (edited, report) = fixed(&[insn, EXIT], &host, &Options::new(Kernel::V6_18));
+        let (edited, report) = fixed(&[insn, EXIT], &host, &Options::default());
         assert_eq!(edited.insns, [expected, vec![EXIT]].concat(), "{insn:?} {limit:?}");
         assert_eq!(report.sanitized, 1);
     }
     // No other operation is one of a pointer and a register.
     for insn in [op(0x0c, p, o), slot(0x07, p, 0, 0, 4), op(0x2f, p, o), op(0xbf, p, o)] {
         let host = Knows(Call::Keep, Some(limit));
-        assert_eq!(fixed(&[insn, EXIT], &host, &Options::new(Kernel::V6_18)).0.insns, [insn, EXIT]);
+        assert_eq!(fixed(&[insn, EXIT], &host, &Options::default()).0.insns, [insn, EXIT]);
     }
+}
+
+/// A host that numbers the calls that were inserted, from 1000 on.
+struct Tells(Call<'static>);
+
+impl Host<u32> for Tells {
+    fn call(&self, _: &Site<'_, u32>) -> Call<'_> {
+        self.0
+    }
+
+    fn loop_callback(&self, _: &Site<'_, u32>) -> Option<Handle> {
+        Some(Handle::new(4))
+    }
+
+    fn inserted_call(&self, insn: Insn) -> u32 {
+        if insn.src() == 1 { 2000 } else { 1000 + u32::try_from(insn.imm).expect("a small number") }
+    }
+}
+
+/// What a host knows of the calls of a program, by their facts: inserted ones have the facts that it gave them, all others
+/// have those that they had.
+#[test]
+fn inserted_calls_are_known_by_their_facts() {
+    let helpers = PacketLoads { byte: 11, half: 12, word: 13 };
+    let hash = Call::HashLookup(HashLookup { find: 21, value: 8, referenced: None });
+    let budget = MayGoto::Timed { check: 31 };
+    let options = Options { packet_loads: Some(helpers), may_goto: Some(budget), ..Options::default() };
+    let program =
+        [slot(0x28, 0, 0, 0, 2), Insn::call(1), Insn::may_goto(0), EXIT, slot(0xb7, 0, 0, 0, 0), EXIT];
+    let (edited, _) = fixed(&program, &Tells(hash), &options);
+    let calls = |edited: &Edited| {
+        let both = edited.insns.iter().zip(&edited.aux);
+        both.filter(|(insn, _)| insn.is_call()).map(|(insn, aux)| (insn.imm, aux.user)).collect::<Vec<_>>()
+    };
+    assert_eq!(calls(&edited), [(12, 1012), (21, 1021), (31, 1031)]);
+    // A call that takes the place of another one keeps what was known of it.
+    let (edited, _) = fixed(&program[1..2], &Tells(Call::Immediate(9)), &options);
+    assert_eq!(calls(&edited), [(9, 0)]);
+    let program = [Insn::call(7), Insn::call(181), EXIT, EXIT, slot(0xb7, 0, 0, 0, 0), EXIT];
+    let edited = super::edited(&program, |list| {
+        let mut subprogs = Subprogs { starts: &[0, 4], stack: &mut [0, 0] };
+        inline_loops(list, &mut subprogs, &Tells(Call::Keep)).map(drop)
+    });
+    let facts: Vec<u32> = calls(&edited.expect("no error")).into_iter().map(|(_, user)| user).collect();
+    assert_eq!(facts, [0, 2000]);
 }

@@ -89,7 +89,7 @@ fn table() -> Vec<(Insn, Vec<Insn>)> {
 fn every_form_becomes_what_the_kernel_makes_of_it() {
     for version in VERSIONS {
         for (insn, expected) in table() {
-            let (edited, report) = fixed(&[insn, EXIT], &(), &Options::new(version));
+            let (edited, report) = fixed(&[insn, EXIT], &(), &Options { version, ..Options::default() });
             assert_eq!(edited.insns, [expected, vec![EXIT]].concat(), "{insn:?}");
             assert_eq!(report.divisions, 1);
         }
@@ -105,7 +105,7 @@ fn constants_that_cannot_trap_stay() {
         slot(0x94, 6, 0, 1, -2),
         slot(0x34, 6, 0, 0, 1),
     ] {
-        let (edited, report) = fixed(&[insn, EXIT], &(), &Options::new(Kernel::V6_18));
+        let (edited, report) = fixed(&[insn, EXIT], &(), &Options::default());
         assert_eq!(edited.insns, [insn, EXIT]);
         assert_eq!(report.divisions, 0);
     }
@@ -119,7 +119,7 @@ fn jumps_to_a_division_land_on_its_guard() {
     let tail = |a, b| [slot(0xb7, 0, 0, 0, 0), slot(0x05, 0, 0, a, 0), slot(0x05, 0, 0, b, 0), EXIT];
     let program = [&head[..], &jumps(1, 3), &[division], &tail(1, -4)].concat();
     let guard = [slot(0x55, 7, 0, 2, 0), slot(0xac, 8, 8, 0, 0), slot(0x05, 0, 0, 1, 0)];
-    let (edited, _) = fixed(&program, &(), &Options::new(Kernel::V6_18));
+    let (edited, _) = fixed(&program, &(), &Options::default());
     assert_eq!(edited.insns, [&head[..], &jumps(1, 6), &guard, &[division], &tail(1, -7)].concat());
     // The facts of the division are with the last; of all patched ones it is known by their code whether
     // they define the low half of a register.
@@ -137,14 +137,14 @@ fn a_jump_over_a_division_has_the_reach_of_the_kernel() {
         let mut program = vec![slot(0x15, 1, 0, off, 0), slot(0x3f, 6, 7, 0, 0)];
         program.resize(off.unsigned_abs() as usize + 1, slot(0xb7, 0, 0, 0, 0));
         program.push(EXIT);
-        let result = try_fixed(&program, &(), &Options::new(Kernel::V6_18));
+        let result = try_fixed(&program, &(), &Options::default());
         assert_eq!(result.is_ok(), reaches, "{off}: {:?}", result.err());
     }
     for (off, reaches) in [(-32765_i16, true), (-32766, false)] {
         let mut program = vec![slot(0xb7, 0, 0, 0, 0), slot(0x3f, 6, 7, 0, 0)];
         program.resize(off.unsigned_abs() as usize - 1, slot(0xb7, 0, 0, 0, 0));
         program.extend([slot(0x15, 1, 0, off, 0), EXIT]);
-        let result = try_fixed(&program, &(), &Options::new(Kernel::V6_18));
+        let result = try_fixed(&program, &(), &Options::default());
         assert_eq!(result.is_ok(), reaches, "{off}: {:?}", result.err());
     }
 }

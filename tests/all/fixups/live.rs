@@ -10,7 +10,6 @@ use std::thread;
 
 use relinear::Handle;
 use relinear::bpf::Insn;
-use relinear::passes::kernel::Kernel;
 use relinear::passes::misc_fixups::{
     AluLimit, ArrayLookup, Call, HashLookup, Host, IndexMask, MayGoto, Options, PacketLoads, Site, Subprogs,
     TAIL_CALL, TailCall, inline_loops, run,
@@ -74,7 +73,7 @@ impl Case {
         let options = Options {
             packet_loads: Some(PacketLoads { byte: 0, half: 0, word: 0 }),
             may_goto: Some(MayGoto::Timed { check: 0 }),
-            ..Options::new(Kernel::V6_18)
+            ..Options::default()
         };
         let result = edited(&self.insns, |list| {
             for &at in &self.zext {
@@ -164,10 +163,7 @@ pub(crate) fn kernel_6_18() -> Option<Hardening> {
         crate::skipped(format_args!("Linux {} on this machine writes other code", release.trim()));
         return None;
     }
-    if !kernel::is_available() {
-        return None;
-    }
-    Hardening::off().inspect_err(|error| crate::skipped(error)).ok()
+    kernel::unhardened()
 }
 
 /// Where this kernel keeps things.

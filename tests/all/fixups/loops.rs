@@ -1,7 +1,6 @@
 //! `may_goto` and `bpf_loop`: loops that come to an end.
 
-use relinear::bpf::Insn;
-use relinear::passes::kernel::Kernel;
+use relinear::bpf::{Aux, Insn};
 use relinear::passes::misc_fixups::{Host, MayGoto, Options, Site, Subprogs, inline_loops, run};
 use relinear::passes::{self, Error};
 use relinear::{Arena, Handle, List};
@@ -12,7 +11,7 @@ const CHECK: i32 = -0x0017_88a0;
 const TIMED: MayGoto = MayGoto::Timed { check: CHECK };
 
 fn bounded(program: &[Insn], kind: MayGoto, starts: &[u32], stack: &mut [u32]) -> Result<Edited, Error> {
-    let options = Options { may_goto: Some(kind), ..Options::new(Kernel::V6_18) };
+    let options = Options { may_goto: Some(kind), ..Options::default() };
     edited(program, |list| run(list, &mut Subprogs { starts, stack }, &(), &options).map(drop))
 }
 
@@ -192,10 +191,27 @@ fn loops_call_their_callback_directly() {
 fn other_calls_and_unknown_callbacks_stay() {
     let program = [Insn::call(181), Insn::call(180), slot(0x85, 0, 2, 0, 181), EXIT];
     let arena = Arena::new();
-    let mut list = List::with_aux(&arena, &program, &[]).expect("a list");
+    let aux = [Aux { seen: true, ..Aux::default() }; 4];
+    let mut list = List::with_aux(&arena, &program, &aux).expect("a list");
     let mut subprogs = Subprogs { starts: &[0], stack: &mut [0] };
     inline_loops::<u32, _>(&mut list, &mut subprogs, &()).expect("no error");
     let report = inline_loops(&mut list, &mut subprogs, &Callback(99));
     assert_eq!(report, Err(Error::Edit(relinear::Error::NoSuchInsn(Handle::new(99)))));
     assert_eq!(list.linearize().expect("a program").units, program);
+}
+
+/// A verifier knows nothing of a call that it never saw, so the host must not be asked, and no stack be taken.
+#[test]
+fn calls_that_were_never_seen_stay() {
+    let program = [EXIT, Insn::call(181), EXIT, Insn::call(181), EXIT];
+    let aux = [true, false, false, true, true].map(|seen| Aux { seen, zext_dst: false, user: 0 });
+    let arena = Arena::new();
+    let mut list = List::with_aux(&arena, &program, &aux).expect("a list");
+    let mut stack = [8, 8];
+    let mut subprogs = Subprogs { starts: &[0, 3], stack: &mut stack };
+    let report = inline_loops(&mut list, &mut subprogs, &Callback(3)).expect("no error");
+    assert_eq!(report.loops, 1);
+    let out = list.linearize().expect("a program").units;
+    assert_eq!(out[..3], program[..3]);
+    assert_eq!(stack, [8, 32]);
 }

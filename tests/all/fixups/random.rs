@@ -6,12 +6,10 @@ use std::sync::OnceLock;
 use relinear::Arena;
 use relinear::bpf::Insn;
 use relinear::bpf::opcode::{ADD, ATOMIC, DW, LDX, LOAD_ACQ, ST, STX};
-use relinear::passes::blind::{Hardening, harden};
-use relinear::passes::kernel::Kernel;
 use relinear::passes::misc_fixups::{
     ArrayLookup, Call, Host, MayGoto, Options, PacketLoads, Site, Subprogs, inline_loops, run,
 };
-use relinear::passes::{hard_wire_dead_branches, remove_dead_code, remove_nops, rnd_hi32, zext};
+use relinear::passes::{hard_wire_dead_branches, harden, remove_dead_code, remove_nops, rnd_hi32, zext};
 
 use super::AX;
 use super::live::{RND_HI32, kernel_6_18, learnt};
@@ -100,7 +98,7 @@ fn rewrite(sample: &Sample, is_hardened: bool) -> Result<Image, Box<dyn Error>> 
     let options = Options {
         packet_loads: Some(PacketLoads { byte: 0, half: 0, word: 0 }),
         may_goto: Some(MayGoto::Timed { check: 0 }),
-        ..Options::new(Kernel::V6_18)
+        ..Options::default()
     };
     let (program, arena, mut stack) = (sample.program(), Arena::new(), stack(sample));
     let mut subprogs = Subprogs { starts: &program.subprogs, stack: &mut stack };
@@ -116,7 +114,7 @@ fn rewrite(sample: &Sample, is_hardened: bool) -> Result<Image, Box<dyn Error>> 
         rnd_hi32::run(list, &rnd_hi32::Options { seed: 0, ax: AX }, |_| false)?;
     }
     if is_hardened {
-        harden(list, &Hardening { seed: 0, ax: AX, zext: false })?;
+        harden::run(list, &harden::Options::default())?;
     }
     Ok(editor.linearize()?.into())
 }

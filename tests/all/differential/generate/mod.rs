@@ -81,6 +81,8 @@ pub(crate) struct Config {
     pub(crate) atomics: bool,
     /// Packet loads of classic BPF: for traffic control only.
     pub(crate) ld_abs: bool,
+    /// The kernel's number of `bpf_throw`, which is called in place of some `exit` then.
+    pub(crate) throw: Option<i32>,
     /// More statements, which are as likely as all others together.
     pub(crate) more: &'static [Statement],
 }
@@ -111,6 +113,7 @@ impl Config {
             div: false,
             atomics: false,
             ld_abs: false,
+            throw: None,
             more: &[],
         }
     }
@@ -339,6 +342,7 @@ fn function(
                 }
                 match end {
                     End::Exit(_) => {
+                        scope.throw();
                         scope.exit();
                         block.then = None;
                     }

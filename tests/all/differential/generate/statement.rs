@@ -2,9 +2,9 @@
 
 use relinear::bpf::Insn;
 use relinear::bpf::opcode::{
-    ABS, ADD, ALU, ALU64, AND, ARSH, ATOMIC, B, CMPXCHG, DIV, DW, END, FETCH, H, IND, LD, LD_FUNC, LD_MAP_FD,
-    LDX, LOAD_ACQ, LSH, MEM, MEMSX, MOD, MOV, MUL, NEG, OR, RSH, SIGNED, STORE_REL, STX, SUB, W, X, XCHG,
-    XOR,
+    ABS, ADD, ALU, ALU64, AND, ARSH, ATOMIC, B, CALL_KFUNC, CMPXCHG, DIV, DW, END, FETCH, H, IND, LD,
+    LD_FUNC, LD_MAP_FD, LDX, LOAD_ACQ, LSH, MEM, MEMSX, MOD, MOV, MUL, NEG, OR, RSH, SIGNED, STORE_REL, STX,
+    SUB, W, X, XCHG, XOR,
 };
 
 use super::scope::Scope;
@@ -51,6 +51,16 @@ impl Scope<'_> {
             self.push(Insn::mov64_imm(0, value));
         }
         self.push(Insn::exit());
+    }
+
+    /// A call of `bpf_throw` at times, which does not return. What follows is dead, and may be the end of the program.
+    pub(super) fn throw(&mut self) {
+        let Some(number) = self.config.throw else { return };
+        if self.role != Role::Callback && self.rng.one_in(2) {
+            self.push(Insn::mov64_reg(1, 7));
+            self.push_call(Insn::call(number).with_src(CALL_KFUNC), 1);
+            self.die();
+        }
     }
 
     /// A call of a function, by us or by a helper.
