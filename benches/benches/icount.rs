@@ -10,7 +10,6 @@ use relinear::bpf::opcode::AX;
 use relinear::bpf::{Bpf, Endian, Insn, Program, decode, encode};
 use relinear::elf::{Edit, Object};
 use relinear::passes::ctx::{self, Memory, Xdp};
-use relinear::passes::kernel::Kernel;
 use relinear::passes::misc_fixups::{self, Site, Subprogs};
 use relinear::passes::{
     blind, dce, harden, hard_wire_dead_branches, remove_dead_code, remove_nops, rnd_hi32, sanitize_dead_code, zext,
