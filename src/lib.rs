@@ -95,6 +95,7 @@
 //! - `passes` (feature `bpf`): dead code elimination, constant blinding; and what the kernel does to a program that
 //!   it has verified, for hosts that verify programs themselves.
 //! - `elf` (feature `elf`): objects that clang made, with symbols, relocations, BTF and `.BTF.ext`.
+//! - `count`, `script` (feature `elf`): counters for the functions of an object; edits of an object written in assembly.
 //! - the command `relinear` (feature `cli`; loading into the running kernel: feature `kernel`).
 //!
 //! Without default features the crate is `no_std` with `alloc`, and depends on `bumpalo` alone.
@@ -110,11 +111,15 @@ extern crate std;
 pub mod bpf;
 pub mod core;
 #[cfg(feature = "elf")]
+pub mod count;
+#[cfg(feature = "elf")]
 pub mod elf;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 #[cfg(feature = "bpf")]
 pub mod passes;
+#[cfg(feature = "elf")]
+pub mod script;
 
 pub use crate::core::{
     Arena, At, Branch, Broken, CursorMut, Deleted, Error, Fact, Handle, Inserted, Isa, Limits, Linear, List,

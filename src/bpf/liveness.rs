@@ -57,13 +57,18 @@ impl Liveness {
     /// one block here.
     #[must_use]
     pub fn new<T>(program: &Program<T>, cfg: &Cfg) -> Self {
+        Self::with(program, cfg, |at| Effects::of(program.insns[at as usize]))
+    }
+
+    /// As [`new`](Liveness::new), if the instruction at a slot has the effects that `effects` says.
+    pub(super) fn with<T>(program: &Program<T>, cfg: &Cfg, effects_of: impl Fn(u32) -> Effects) -> Self {
         let blocks = cfg.blocks();
         let insns = &program.insns;
         // The effects of a block are those of one large instruction.
         let effects: Vec<Effects> = blocks
             .iter()
             .map(|block| {
-                let effects = block.insns(program).map(|at| Effects::of(insns[at as usize]));
+                let effects = block.insns(program).map(&effects_of);
                 effects.fold(Effects::default(), then)
             })
             .collect();
@@ -103,7 +108,7 @@ impl Liveness {
             while end > block.start {
                 let at = last_insn(insns, end);
                 liveness.after[at as usize..end as usize].fill(live);
-                live = live.before(Effects::of(insns[at as usize]));
+                live = live.before(effects_of(at));
                 liveness.before[at as usize..end as usize].fill(live);
                 end = at;
             }

@@ -43,6 +43,29 @@ pub(super) enum Command {
     /// jumps became a `gotol` to reach; `notes`, texts; `patch_ns`, the
     /// time that parsing, passes and writing to memory took in nanoseconds.
     Patch(PatchArgs),
+    /// Edit an object by a script, and write the result
+    ///
+    /// A script is assembly with the places it goes to: `at xdp_parse entry prepend`, and code below. It adds
+    /// variables (`data hits 8`), maps and functions, and prepends, appends, replaces and deletes at the entry or
+    /// the exits of a function, at calls, labels, slots and source lines. Names in braces (`{a}`) are registers that are free
+    /// there. The documentation of the library, `relinear::script`, has all of it. A `#` begins a comment.
+    ///
+    /// Prints a row for each place that matched. OUT is written as by `patch`.
+    ///
+    /// JSON: `version`, 1; `file`; `output`; `added`, names; `edits`, each with `script_line`, `action`, `section`, `function`,
+    /// `slot`, `line`, and how many slots were `inserted` and `deleted`, and how many registers are `spilled`; `notes`.
+    Edit(EditArgs),
+    /// Count how often functions run, and how long
+    ///
+    /// Adds a counter to each function of the object, in the section `.data.relinear`, and writes the result. A loader makes a
+    /// map of the section: `relinear count --report OUT --map-id N` prints what it holds, by the object that was
+    /// loaded. `bpftool prog show` has the ids of the maps of a program.
+    ///
+    /// JSON: `version`, 1; `file`; `output`; `functions`, each with `section`, `function`, `exits` (how many there are), `time`
+    /// (whether it is counted), `tail_calls` (how many there are) and `time_skipped` (why not); `notes`. With `--report`:
+    /// `version`; `file`; `functions`, each with `function`, `entries`, `exits`, `nanoseconds`, null where nothing is
+    /// counted.
+    Count(CountArgs),
     /// Disassemble an object, with its source lines, names, relocations and labels
     ///
     /// A row has the slot (8 bytes) from the start of the section, the bytes, the instruction, and what
@@ -144,6 +167,74 @@ pub(super) struct ManArgs {
     /// The verb, such as `patch`
     #[arg(value_name = "VERB")]
     pub(super) verb: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct EditArgs {
+    /// The object to read; `-` is the standard input
+    #[arg(value_name = "IN")]
+    pub(super) input: PathBuf,
+
+    /// The object to write; `-` is the standard output, and the table then goes to the standard error
+    #[arg(short, long, value_name = "OUT")]
+    pub(super) output: PathBuf,
+
+    /// The script
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "expressions",
+        conflicts_with = "expressions"
+    )]
+    pub(super) script: Option<PathBuf>,
+
+    /// A line of a script; all of them together are the script
+    #[arg(short, long = "expression", value_name = "TEXT", allow_hyphen_values = true)]
+    pub(super) expressions: Vec<String>,
+
+    /// Let OUT be the same file as IN
+    #[arg(long)]
+    pub(super) in_place: bool,
+
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(super) struct CountArgs {
+    /// The object to read; `-` is the standard input
+    #[arg(value_name = "IN", required_unless_present = "report")]
+    pub(super) input: Option<PathBuf>,
+
+    /// The object to write; `-` is the standard output, and the table then goes to the standard error
+    #[arg(short, long, value_name = "OUT", required_unless_present = "report")]
+    pub(super) output: Option<PathBuf>,
+
+    /// Count exits, too
+    #[arg(long)]
+    pub(super) exits: bool,
+
+    /// Sum up the nanoseconds between entry and exit, too
+    #[arg(long)]
+    pub(super) time: bool,
+
+    /// Print what the counters of this object hold, which `count` wrote
+    #[arg(long, value_name = "OUT", requires = "map_id", conflicts_with_all = ["input", "output", "exits", "time"])]
+    pub(super) report: Option<PathBuf>,
+
+    /// The id of the map that a loader made of `.data.relinear`. Needs the feature `kernel`, and the right to use bpf(2)
+    #[arg(long, value_name = "N", requires = "report")]
+    pub(super) map_id: Option<u32>,
+
+    /// Let OUT be the same file as IN
+    #[arg(long)]
+    pub(super) in_place: bool,
+
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Args, Debug)]

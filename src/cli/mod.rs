@@ -4,16 +4,21 @@ mod about;
 mod args;
 mod beside;
 mod check;
+mod count;
 mod dis;
+mod edit;
 mod failure;
 mod input;
 #[cfg(feature = "kernel")]
 mod kernel;
+#[cfg(feature = "kernel")]
+mod map_value;
 mod output;
 mod patch;
 mod place;
 mod print;
 mod table;
+mod target;
 
 use std::process::ExitCode;
 
@@ -26,6 +31,8 @@ use failure::Failure;
 pub(crate) fn main() -> ExitCode {
     let outcome = match Cli::try_parse() {
         Ok(Cli { command: Command::Patch(args) }) => patch::run(&args),
+        Ok(Cli { command: Command::Edit(args) }) => edit::run(&args),
+        Ok(Cli { command: Command::Count(args) }) => count::run(&args),
         Ok(Cli { command: Command::Dis(args) }) => dis::run(&args),
         Ok(Cli { command: Command::Check(args) }) => check::run(&args),
         Ok(Cli { command: Command::Completions(args) }) => about::completions(&args),

@@ -136,7 +136,7 @@ pub(super) fn left_alone(object: &Object<'_>) -> Vec<String> {
 }
 
 /// What the object lost, in few lines.
-fn lost(object: &Object<'_>) -> Vec<String> {
+pub(super) fn lost(object: &Object<'_>) -> Vec<String> {
     let (mut dropped, mut notes) = (Vec::new(), Vec::new());
     for note in object.notes() {
         match note {

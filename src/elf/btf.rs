@@ -35,6 +35,7 @@ const ENUM: u8 = 6;
 const TYPEDEF: u8 = 8;
 const RESTRICT: u8 = 11;
 const FUNC: u8 = 12;
+const FUNC_PROTO: u8 = 13;
 const DATASEC: u8 = 15;
 const TYPE_TAG: u8 = 18;
 const ENUM64: u8 = 19;
@@ -189,6 +190,14 @@ impl<'d> Btf<'d> {
     #[must_use]
     pub fn function(&self, id: u32) -> Option<&str> {
         self.get(id).filter(|found| found.kind == FUNC).and_then(|_| self.name(id))
+    }
+
+    /// How many arguments the function of type `id` has, at most 5, and whether it gives a value. O(1).
+    #[must_use]
+    pub fn signature(&self, id: u32) -> Option<(u8, bool)> {
+        let function = self.get(id).filter(|found| found.kind == FUNC)?;
+        let prototype = self.get(function.size_or_id).filter(|found| found.kind == FUNC_PROTO)?;
+        Some((u8::try_from(prototype.vlen).unwrap_or(u8::MAX).min(5), prototype.size_or_id != 0))
     }
 
     /// The first structure of that name. O(types).

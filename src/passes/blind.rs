@@ -22,13 +22,13 @@ use core::ops::AddAssign;
 use super::Error;
 use super::branch_target;
 use super::keys::Keys;
-use super::scratch::Scratch;
 use super::zext::extension;
 use crate::bpf::opcode::{
     ADD, ALU, ALU64, AND, DIV, DW, FRAME_POINTER, JEQ, JMP, JMP32, JNE, LD, LD_FUNC, LD_NUMBER, LSH,
     MAY_GOTO, MEM, MOD, MOV, MUL, OR, ST, STX, SUB, X, XOR,
 };
-use crate::bpf::{Bpf, Insn, MAX_STACK, Program, is_pinned};
+use crate::bpf::scratch::{Context, Place, Request, Scratch};
+use crate::bpf::{Bpf, Cfg, Effects, Insn, MAX_STACK, Program, is_pinned};
 use crate::core::{Branch, Handle, List, Patch, Target};
 
 /// Mode of a load or store in an arena, behind the verifier: the kernel's `PROBE_MEM32`.
@@ -112,12 +112,10 @@ pub fn run<T, A: Copy + Default>(
             choice => choice,
         });
     }
-    let mut scratch = Scratch::new(program, options.stack)?;
-    edit(list, Keys(options.seed), false, |at, insn| {
-        let choice = choose_free(program, &mut scratch, at.index(), insn);
-        scratch.pass(at.index(), insn[0]);
-        choice
-    })
+    let cfg = Cfg::new(program)?;
+    // The program may be for another host than Linux, or a part of an object, entered anywhere.
+    let mut scratch = Scratch::new(program, &cfg, Context::unknown(program, &cfg, options.stack));
+    edit(list, Keys(options.seed), false, |at, insn| choose_free(program, &mut scratch, at.index(), insn))
 }
 
 pub(super) fn check_hidden(reg: u8) -> Result<(), Error> {
@@ -212,12 +210,19 @@ fn choose_free<T>(program: &Program<T>, scratch: &mut Scratch<'_, T>, at: u32, i
         Choice::Edited
     } else if is_move(first) {
         Choice::Join(first.dst())
-    } else if let Some(reg) = scratch.free(at, first) {
-        Choice::Join(reg)
-    } else if first.is_jump() {
-        Choice::JumpWithoutRegister
     } else {
-        scratch.spill(at, first).map_or(Choice::WithoutRegister, |(reg, off)| Choice::Spill(reg, off))
+        let Effects { reads, writes, .. } = Effects::of(first);
+        let only_dead = first.is_jump();
+        let request = Request { registers: 1, avoid: reads.union(writes), only_dead, ..Request::default() };
+        match scratch.claim(Place::Before(at), &request) {
+            Ok(claim) => match (&claim.registers[..], &claim.before[..]) {
+                (&[reg], []) => Choice::Join(reg),
+                (&[reg], [spill]) => Choice::Spill(reg, spill.off),
+                _ => Choice::WithoutRegister,
+            },
+            Err(_) if only_dead => Choice::JumpWithoutRegister,
+            Err(_) => Choice::WithoutRegister,
+        }
     }
 }
 

@@ -131,7 +131,6 @@ pub mod remove_dead_code;
 pub mod remove_nops;
 pub mod rnd_hi32;
 pub mod sanitize_dead_code;
-mod scratch;
 pub mod zext;
 
 use core::fmt;

@@ -289,7 +289,7 @@ fn encoding(seen: &mut Seen) {
 fn assembler(seen: &mut Seen) {
     let far = format!("  if r1 > 4 goto far\n{}far: exit", "exit\n".repeat(32768));
     for (name, text, place, says) in [
-        ("Character", "exit\nr0 = #", "line 2, column 6: ", "unexpected character '#'"),
+        ("Character", "exit\nr0 = @", "line 2, column 6: ", "unexpected character '@'"),
         ("Number", "r0 = 0x", "line 1, column 6: ", "not a number of at most 64 bits"),
         ("Range", &far, "line 1, column 18: ", "32768 is not between -32768 and 32767"),
         ("Undefined", "exit\ngoto away", "line 2, column 6: ", "label 'away' is not defined"),
@@ -543,7 +543,12 @@ fn every_error_of_the_table_says_where_and_why() {
     let table = include_str!("../../src/errors.md");
     let listed = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let listed: BTreeSet<String> = listed.map(str::to_owned).collect();
-    let missed: Vec<&String> = listed.difference(&seen.0).collect();
+    // These have tables of their own, beside what else is tested of them: `scratch`, `kernel_image`, `objects::script`; an
+    // error of `count` is one of the others.
+    let elsewhere = ["ScratchReason", "ImportReason", "SymbolsError", "ScriptReason", "CountError"];
+    let missed = listed.difference(&seen.0);
+    let missed: Vec<&String> =
+        missed.filter(|name| !elsewhere.iter().any(|kind| name.starts_with(kind))).collect();
     let of_elf = |name: &&&String| name.starts_with("ElfError") || name.starts_with("PatchReason");
     assert!(missed.iter().all(|name| !cfg!(feature = "elf") && of_elf(&name)), "not provoked: {missed:?}");
     assert!(seen.0.is_subset(&listed), "not in the table: {:?}", seen.0.difference(&listed));

@@ -182,6 +182,18 @@ pub(crate) fn array_map() -> io::Result<OwnedFd> {
     unsafe { attr.call(MAP_CREATE) }.map(own)
 }
 
+/// The id of a map.
+pub(crate) fn map_id(map: &OwnedFd) -> u32 {
+    let mut info = Attr::new();
+    let mut attr = Attr::new()
+        .u32(0, map.as_raw_fd().cast_unsigned())
+        .u32(4, u32::try_from(size_of::<Attr>()).expect("a short structure"))
+        .pointer(8, &raw mut info);
+    // SAFETY: the information is as long as is said and outlives the call.
+    unsafe { attr.call(OBJ_GET_INFO_BY_FD) }.expect("the map is ours");
+    info.get(4)
+}
+
 /// What the kernel does to the constants of programs, held still for as long as this lives: other
 /// tests, of other processes too, wait to change it. It is put back in the end.
 pub(crate) struct Hardening {

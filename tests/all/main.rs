@@ -41,6 +41,8 @@ mod interp;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
 mod kernel;
 #[cfg(all(feature = "bpf", target_os = "linux"))]
+mod kernel_image;
+#[cfg(all(feature = "bpf", target_os = "linux"))]
 mod liveness;
 #[cfg(all(feature = "elf", target_os = "linux"))]
 mod objects;
@@ -53,6 +55,8 @@ mod promises;
 mod random;
 #[cfg(any(feature = "bpf", feature = "fuzzing"))]
 mod relax;
+#[cfg(all(feature = "elf", feature = "fuzzing", target_os = "linux"))]
+mod scratch;
 #[cfg(feature = "bpf")]
 mod tables;
 #[cfg(all(feature = "cli", unix))]

@@ -65,17 +65,22 @@ fn security_is_short() {
 }
 
 /// The enums of errors: what the table calls them, and where they are.
-const ERRORS: [(&str, &str, &str); 10] = [
+const ERRORS: [(&str, &str, &str); 15] = [
     ("Error", "src/core/error.rs", "Error"),
     ("TableError", "src/core/table.rs", "TableError"),
     ("EditError", "src/bpf/editor.rs", "EditError"),
     ("CfgError", "src/bpf/cfg.rs", "CfgError"),
     ("InsnReason", "src/bpf/check.rs", "InsnReason"),
+    ("ScratchReason", "src/bpf/scratch.rs", "ScratchReason"),
+    ("SymbolsError", "src/bpf/kallsyms.rs", "SymbolsError"),
+    ("ImportReason", "src/bpf/kernel_image.rs", "ImportReason"),
     ("DecodeError", "src/bpf/bytes.rs", "DecodeError"),
     ("AsmReason", "src/bpf/asm/error.rs", "AsmReason"),
     ("passes::Error", "src/passes/mod.rs", "Error"),
     ("ElfError", "src/elf/error.rs", "ElfError"),
     ("PatchReason", "src/elf/pass.rs", "PatchReason"),
+    ("CountError", "src/count.rs", "CountError"),
+    ("ScriptReason", "src/script/error.rs", "ScriptReason"),
 ];
 
 /// The variants of an enum, out of the source that defines it as `cargo fmt` writes it.

@@ -8,7 +8,7 @@ use super::memory;
 use crate::bpf::Insn;
 use crate::bpf::opcode::{
     ADDR_SPACE_CAST, ALU, ALU64, K, LD_BTF_ID, LD_FUNC, LD_MAP_FD, LD_MAP_IDX, LD_MAP_IDX_VALUE,
-    LD_MAP_VALUE, MOV, NEG, X,
+    LD_MAP_VALUE, LD_NUMBER, MOV, NEG, X,
 };
 use crate::bpf::syntax::{ASSIGN, COMPARE_EXCHANGE, EXCHANGE, FETCHED, NARROW, SWAP, key};
 
@@ -24,6 +24,7 @@ pub(super) fn assign<'a>(cursor: &mut Cursor<'_, 'a>) -> Result<Parsed<'a>, Faul
         (Tok::Op("-"), _) => negate(cursor, class, dst).map(Parsed::from),
         (Tok::Op("("), _) => extend(cursor, class, dst).map(Parsed::from),
         (Tok::Op("*"), _) => memory::load(cursor, dst).map(Parsed::from),
+        (Tok::Op("&"), _) => address(cursor, dst),
         (Tok::Word("map"), _) => map(cursor, dst).map(Parsed::from),
         (Tok::Word("btf"), _) => btf(cursor, dst).map(Parsed::from),
         (Tok::Word("subprog"), _) => subprog(cursor, dst),
@@ -40,6 +41,19 @@ fn number<'a>(cursor: &mut Cursor<'_, 'a>, class: u8, dst: Reg) -> Result<Parsed
         return Ok(Insn::ld_imm64(dst.number, bits(&number)?).into());
     }
     Ok(Insn::new(class | MOV | K, dst.number, 0, 0, number.fitted()?).into())
+}
+
+/// `&name ll` and `&name + 8 ll`: the offset stands in the immediate, and the loader adds the address.
+fn address<'a>(cursor: &mut Cursor<'_, 'a>, dst: Reg) -> Result<Parsed<'a>, Fault> {
+    cursor.ops(["&"])?;
+    dst.must_be_wide(true)?;
+    let at = cursor.at();
+    let Tok::Word(name) = cursor.peek() else { return cursor.expected("the name of a symbol") };
+    cursor.advance();
+    let offset = if cursor.is_sign() { cursor.field()? } else { 0 };
+    cursor.keyword("ll")?;
+    let wide = Insn::ld_imm64_kind(dst.number, LD_NUMBER, offset, 0);
+    Ok(Parsed { label: Some((name, at)), ..wide.into() })
 }
 
 /// The 64 bits of a number with or without a sign.

@@ -2,6 +2,7 @@
 
 use super::error::{AsmReason, Fault};
 use super::lex::Tok;
+use super::template::FIRST_SCRATCH;
 use crate::bpf::syntax::HIGHEST;
 
 /// A register as it is written, `r1` or `w1`, and the byte of its line.
@@ -12,8 +13,22 @@ pub(super) struct Reg {
     at: usize,
 }
 
+/// The name in braces that a word is, and whether it stands for all 64 bits of its register.
+pub(super) fn in_braces(word: &str) -> Option<(&str, bool)> {
+    let inner = word.strip_suffix('}')?;
+    match inner.strip_prefix('{') {
+        Some(name) => Some((name, true)),
+        None => Some((inner.strip_prefix("w{")?, false)),
+    }
+}
+
 impl Reg {
-    fn named(word: &str, at: usize) -> Option<Self> {
+    fn named(word: &str, at: usize, scratch: &[&str]) -> Option<Self> {
+        if let Some((name, wide)) = in_braces(word) {
+            let number = scratch.iter().position(|other| *other == name)?;
+            let number = FIRST_SCRATCH + u8::try_from(number).ok()?;
+            return Some(Self { number, wide, at });
+        }
         let wide = word.starts_with('r');
         let digits = word.strip_prefix(['r', 'w'])?;
         let number = digits.parse().ok().filter(|&number| number <= HIGHEST)?;
@@ -60,12 +75,14 @@ pub(super) enum Target<'a> {
 pub(super) struct Cursor<'t, 'a> {
     tokens: &'t [(Tok<'a>, usize)],
     next: usize,
+    /// The names in braces.
+    scratch: &'t [&'a str],
 }
 
 impl<'t, 'a> Cursor<'t, 'a> {
-    /// On the first of `tokens`, the last of which is [`Tok::End`].
-    pub(super) fn new(tokens: &'t [(Tok<'a>, usize)]) -> Self {
-        Self { tokens, next: 0 }
+    /// On the first of `tokens`, the last of which is [`Tok::End`]. `scratch` are the names in braces among them.
+    pub(super) fn new(tokens: &'t [(Tok<'a>, usize)], scratch: &'t [&'a str]) -> Self {
+        Self { tokens, next: 0, scratch }
     }
 
     /// The token `ahead` places after the next one.
@@ -133,7 +150,7 @@ impl<'t, 'a> Cursor<'t, 'a> {
 
     fn next_reg(&self) -> Option<Reg> {
         let Tok::Word(word) = self.peek() else { return None };
-        Reg::named(word, self.at())
+        Reg::named(word, self.at(), self.scratch)
     }
 
     pub(super) fn is_reg(&self) -> bool {

@@ -6,7 +6,7 @@ use super::error::{AsmReason, Fault};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Tok<'a> {
-    /// A register, a keyword or a label.
+    /// A register, a keyword, a label, or a name in braces: `{a}`, `w{a}`.
     Word(&'a str),
     /// A number without its sign.
     Number(u64),
@@ -59,7 +59,15 @@ fn token(rest: &str, first: char) -> Result<(Tok<'_>, usize), AsmReason> {
             return Ok((Tok::Op(op), op.len()));
         }
     }
-    let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$');
+    let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$' | '#');
+    if let Some(name) = rest.strip_prefix('{').or_else(|| rest.strip_prefix("w{")) {
+        let len = name.find(|c| !part(c)).unwrap_or(name.len());
+        if len == 0 || !name[len..].starts_with('}') {
+            return Err(AsmReason::Expected("a name in braces"));
+        }
+        let word = &rest[..=rest.len() - name.len() + len];
+        return Ok((Tok::Word(word), word.len()));
+    }
     let word = &rest[..rest.find(|c| !part(c)).unwrap_or(rest.len())];
     if word.is_empty() {
         return Err(AsmReason::Character(first));

@@ -32,12 +32,14 @@ mod error;
 mod grammar;
 mod lex;
 mod memory;
+mod template;
 
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
 pub use error::{AsmError, AsmReason};
+pub use template::{FIRST_SCRATCH, NameUse, Template, template};
 
 use super::{Bpf, Insn};
 use crate::core::Isa;
@@ -55,14 +57,34 @@ use lex::{SEPARATOR, Tok};
 /// If a line is not of the syntax, a number does not fit its field, a label is missing or is defined twice, or
 /// the displacement to one does not fit the instruction.
 pub fn parse(text: &str) -> Result<Vec<Insn>, AsmError> {
+    let Assembled { insns, names, .. } = assemble(text, 0)?;
+    match names.first() {
+        Some(name) => Err(name.fault(AsmReason::Undefined(name.name.to_string()))),
+        None => Ok(insns),
+    }
+}
+
+/// What a text spells.
+struct Assembled<'a> {
+    insns: Vec<Insn>,
+    /// The names in braces, in the order in which they first stand there.
+    scratch: Vec<&'a str>,
+    /// Names that are no labels of the text.
+    names: Vec<Use<'a>>,
+}
+
+/// Reads a text with up to `most` names in braces. O(text log labels).
+fn assemble(text: &str, most: usize) -> Result<Assembled<'_>, AsmError> {
     let mut insns = Vec::new();
+    let mut scratch = Vec::new();
     let mut labels = BTreeMap::new();
     let mut uses = Vec::new();
     let mut tokens = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let place = |fault: Fault| fault.on(number, line);
         lex::line(line, &mut tokens).map_err(place)?;
-        let mut cursor = Cursor::new(&tokens);
+        template::collect(&tokens, &mut scratch, most).map_err(place)?;
+        let mut cursor = Cursor::new(&tokens, &scratch);
         loop {
             while let Some((name, at)) = grammar::label(&mut cursor).map_err(place)? {
                 if labels.insert(name, insns.len()).is_some() {
@@ -80,11 +102,15 @@ pub fn parse(text: &str) -> Result<Vec<Insn>, AsmError> {
             }
         }
     }
+    let mut names = Vec::new();
     for label in uses {
-        let result = resolve(&label, &labels, &mut insns);
-        result.map_err(|reason| Fault { at: label.column, reason }.on(label.number, label.line))?;
+        // An address has no displacement that a label could give.
+        match labels.get(label.name).filter(|_| Bpf::fields(&insns[label.insn..]) != 0) {
+            Some(&to) => resolve(&label, to, &mut insns).map_err(|reason| label.fault(reason))?,
+            None => names.push(label),
+        }
     }
-    Ok(insns)
+    Ok(Assembled { insns, scratch, names })
 }
 
 /// An instruction whose displacement is that to a label, and where in the text it says so.
@@ -96,8 +122,13 @@ struct Use<'a> {
     column: usize,
 }
 
-fn resolve(label: &Use<'_>, labels: &BTreeMap<&str, usize>, insns: &mut [Insn]) -> Result<(), AsmReason> {
-    let &to = labels.get(label.name).ok_or_else(|| AsmReason::Undefined(label.name.to_string()))?;
+impl Use<'_> {
+    fn fault(&self, reason: AsmReason) -> AsmError {
+        Fault { at: self.column, reason }.on(self.number, self.line)
+    }
+}
+
+fn resolve(label: &Use<'_>, to: usize, insns: &mut [Insn]) -> Result<(), AsmReason> {
     let insn = &mut insns[label.insn..];
     let range = Bpf::range(insn, 0);
     let next = label.insn + 1;

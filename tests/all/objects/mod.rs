@@ -1,10 +1,18 @@
 //! Patched objects against their originals, on the running kernel.
 
 mod additions;
+#[cfg(feature = "kernel")]
+mod count;
 mod inputs;
+#[cfg(all(feature = "cli", feature = "fuzzing"))]
+mod linked;
 mod load;
 mod maps;
 mod pass_list;
+#[cfg(feature = "fuzzing")]
+mod scratch;
+#[cfg(feature = "cli")]
+mod script;
 
 use std::fs;
 use std::path::{Path, PathBuf};
