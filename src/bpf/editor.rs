@@ -62,6 +62,7 @@ pub struct Editor<'a, T = ()> {
 }
 
 /// What an [`Editor`] has made of a program.
+#[cfg(feature = "elf")]
 pub(crate) struct Edited<T> {
     pub(crate) program: Program<T>,
     pub(crate) map: Map,

@@ -138,6 +138,13 @@ impl Records {
         self.size
     }
 
+    /// Whether a record says more than was first defined for its kind.
+    pub(crate) fn say_more(&self, kind: Kind) -> bool {
+        let known = kind.record();
+        self.size > known
+            && self.bytes.chunks_exact(self.size).any(|record| record[known..].iter().any(|&byte| byte != 0))
+    }
+
     /// Function records, as long as those of `like` are.
     pub(crate) fn of_functions(records: &[FuncInfo], like: &Self, endian: Endian) -> Self {
         Self::of_words(Kind::Func, like, records.iter().map(|it| [it.insn_off * 8, it.type_id]), endian)

@@ -266,6 +266,11 @@ impl CodeSection {
         Ok(())
     }
 
+    /// Whether a function or line record says more than this version knows: a kernel that knows no more refuses it.
+    pub(crate) fn says_more(&self) -> bool {
+        self.func.say_more(Kind::Func) || self.line.say_more(Kind::Line)
+    }
+
     /// Puts the function records into the program, in the order of their positions.
     pub(crate) fn take_func_info(&mut self) {
         let table = self.func.iter(self.endian).map(|record| {

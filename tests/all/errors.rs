@@ -6,7 +6,6 @@ use std::fmt::{Debug, Display};
 use relinear::bpf::{
     Bpf, Cfg, CfgError, Endian, FuncInfo, Insn, InsnReason, LineInfo, Program, asm, check_insn, decode,
 };
-#[cfg(feature = "elf")]
 use relinear::passes::{Error as E, blind, dce};
 use relinear::{
     Arena, At, Branch, Deleted, Error, Fact, Handle, Limits, Linear, List, Patch, TableError, Target,

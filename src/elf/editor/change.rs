@@ -7,7 +7,7 @@ use super::{Added, ObjectEditor, Reference, SymbolId, code_error};
 use crate::bpf::opcode::{CALL_KFUNC, LD_NUMBER};
 use crate::bpf::{Cpu, EditError, Edited, Program};
 use crate::core::{Handle, Map};
-use crate::elf::code::{CoreRelo, R_BPF_64_32, R_BPF_64_64};
+use crate::elf::code::{CodeSection, CoreRelo, R_BPF_64_32, R_BPF_64_64};
 use crate::elf::image::Reloc;
 use crate::elf::moves::{self, NewCode};
 use crate::elf::plan::Plan;
@@ -80,6 +80,10 @@ impl ObjectEditor<'_, '_> {
             let Edited { mut program, map, lengthened, added } = editor.finish(cpu).map_err(fail)?;
             if editor.references.is_empty() && added.is_empty() && is_same(&program, editor.program()) {
                 continue;
+            }
+            if object.code.get(index).is_some_and(CodeSection::says_more) {
+                let reason = "a record says more than is known of its kind, which an edit would lose";
+                return Err(ElfError::section(b".BTF.ext", 0, reason));
             }
             let references = resolve(editor, &mut program, &map, name)?;
             let functions: Vec<_> = self
