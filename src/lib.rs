@@ -122,8 +122,8 @@ pub mod passes;
 pub mod script;
 
 pub use crate::core::{
-    Arena, At, Branch, Broken, CursorMut, Deleted, Error, Fact, Handle, Inserted, Isa, Limits, Linear, List,
-    LongForm, Map, Marks, Origin, Patch, Relax, Relaxed, TableError, Target,
+    Arena, At, Branch, Broken, CursorMut, Deleted, Error, Fact, Handle, Inserted, Isa, Iter, Limits, Linear, List,
+    LongForm, Map, Marks, Origin, Origins, Patch, Relax, Relaxed, TableError, Target,
 };
 
 #[cfg(all(doctest, feature = "bpf"))]

@@ -9,7 +9,7 @@ use relinear::bpf::{Bpf, Insn};
 #[inline]
 #[must_use]
 pub fn is_branch(insn: &Insn) -> bool {
-    Bpf::fields(from_ref(insn)) != 0
+    Bpf.fields(from_ref(insn)) != 0
 }
 
 /// Where the branch `insn` at `at` leads.
@@ -17,7 +17,7 @@ pub fn is_branch(insn: &Insn) -> bool {
 #[must_use]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "targets are inside the program")]
 pub fn target(at: u32, insn: &Insn) -> u32 {
-    (i64::from(at) + 1 + Bpf::read(from_ref(insn), 0)) as u32
+    (i64::from(at) + 1 + Bpf.read(from_ref(insn), 0)) as u32
 }
 
 /// Makes the branch `insn` at `at` lead to `to`.
@@ -28,8 +28,8 @@ pub fn target(at: u32, insn: &Insn) -> u32 {
 #[inline]
 pub fn aim(insn: &mut Insn, at: u32, to: u32) {
     let displacement = i64::from(to) - i64::from(at) - 1;
-    assert!(Bpf::range(from_ref(insn), 0).contains(&displacement), "a branch from {at} cannot reach {to}");
-    Bpf::write(from_mut(insn), 0, displacement);
+    assert!(Bpf.range(from_ref(insn), 0).contains(&displacement), "a branch from {at} cannot reach {to}");
+    Bpf.write(from_mut(insn), 0, displacement);
 }
 
 /// A slot of a patch, with the displacement of the replaced branch if it keeps that.
@@ -37,7 +37,7 @@ pub fn aim(insn: &mut Insn, at: u32, to: u32) {
 #[must_use]
 pub fn kept(mut insn: Insn, replaced: Insn, keep: bool) -> Insn {
     if keep {
-        Bpf::write(from_mut(&mut insn), 0, Bpf::read(from_ref(&replaced), 0));
+        Bpf.write(from_mut(&mut insn), 0, Bpf.read(from_ref(&replaced), 0));
     }
     insn
 }

@@ -157,7 +157,7 @@ fn edits(program: &Program, linear: &Linear<Insn>) -> Vec<Made> {
         let untouched = units.len() == (next - at) as usize && insn.iter().zip(units).all(same);
         if linear.map.is_deleted(at) || !untouched {
             let branch = |(unit, insn): (u32, &Insn)| {
-                (Bpf::fields(core::slice::from_ref(insn)) != 0)
+                (Bpf.fields(core::slice::from_ref(insn)) != 0)
                     .then(|| Branch::new(unit, Target::Original(0)))
             };
             let branches = (0..).zip(units).filter_map(branch).collect();

@@ -214,7 +214,7 @@ fn positions(insns: &[Insn], range: Range<u32>) -> impl Iterator<Item = u32> + u
 /// Where the displacement of the instruction at `at` leads, if it has one.
 fn target(insns: &[Insn], at: u32) -> Option<i64> {
     let insn = &insns[at as usize..];
-    (Bpf::fields(insn) != 0).then(|| i64::from(at) + Bpf::base(insn, 0) + Bpf::read(insn, 0))
+    (Bpf.fields(insn) != 0).then(|| i64::from(at) + Bpf.base(insn, 0) + Bpf.read(insn, 0))
 }
 
 impl Cfg {

@@ -53,32 +53,30 @@ fn form(insn: &[Insn]) -> u8 {
 impl Isa for Bpf {
     type Unit = Insn;
 
-    const MAX_FIELDS: usize = 1;
-
     #[inline]
-    fn len(units: &[Insn]) -> Option<usize> {
+    fn len(&self, units: &[Insn]) -> Option<usize> {
         let len = units.first()?.slots();
         (len <= units.len()).then_some(len)
     }
 
     #[inline]
-    fn fields(insn: &[Insn]) -> usize {
+    fn fields(&self, insn: &[Insn]) -> usize {
         let form = form(insn);
         usize::from(form >> 7 | u8::from(form == insn[0].src()))
     }
 
     #[inline]
-    fn base(_insn: &[Insn], _field: usize) -> i64 {
+    fn base(&self, _insn: &[Insn], _field: usize) -> i64 {
         1
     }
 
     #[inline]
-    fn read(insn: &[Insn], _field: usize) -> i64 {
+    fn read(&self, insn: &[Insn], _field: usize) -> i64 {
         if form(insn) == IN_OFF { i64::from(insn[0].off) } else { i64::from(insn[0].imm) }
     }
 
     #[inline]
-    fn range(insn: &[Insn], _field: usize) -> RangeInclusive<i64> {
+    fn range(&self, insn: &[Insn], _field: usize) -> RangeInclusive<i64> {
         if form(insn) == IN_OFF {
             i64::from(i16::MIN)..=i64::from(i16::MAX)
         } else {
@@ -88,7 +86,7 @@ impl Isa for Bpf {
 
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the caller keeps to the range of the field")]
-    fn write(insn: &mut [Insn], _field: usize, displacement: i64) {
+    fn write(&self, insn: &mut [Insn], _field: usize, displacement: i64) {
         if form(insn) == IN_OFF {
             insn[0].off = displacement as i16;
         } else {
@@ -97,7 +95,7 @@ impl Isa for Bpf {
     }
 
     #[inline]
-    fn update(insn: &mut [Insn], _field: usize, new: impl Fn(i64) -> Option<i64>) -> bool {
+    fn update(&self, insn: &mut [Insn], _field: usize, new: impl Fn(i64) -> Option<i64>) -> bool {
         if form(insn) == IN_OFF {
             let off = new(i64::from(insn[0].off)).and_then(|off| off.try_into().ok());
             insn[0].off = off.unwrap_or(insn[0].off);
@@ -110,12 +108,12 @@ impl Isa for Bpf {
     }
 
     #[inline]
-    fn enters(insn: &[Insn], _field: usize) -> bool {
+    fn enters(&self, insn: &[Insn], _field: usize) -> bool {
         matches!(insn[0].code, CALL_CODE | LD_IMM64)
     }
 
     #[inline]
-    fn branches_of_short(units: &[Insn]) -> Option<u64> {
+    fn branches_of_short(&self, units: &[Insn]) -> Option<u64> {
         let marks = units.iter().fold(0, |marks, insn| marks >> 1 | mark(insn.code));
         let missing = u64::BITS - u32::try_from(units.len()).ok()?;
         // More than half of the marks have none to tell their fields and kinds apart.
@@ -123,7 +121,7 @@ impl Isa for Bpf {
     }
 
     #[inline]
-    fn scan(units: &[Insn], over: usize) -> Result<Marks, usize> {
+    fn scan(&self, units: &[Insn], over: usize) -> Result<Marks, usize> {
         let block = &units[..units.len().min(Marks::UNITS)];
         let (low, high) = block.split_at(block.len().min(Marks::UNITS / 2));
         let (low, high) = (marks(low), marks(high));
@@ -151,9 +149,9 @@ fn scan_marked(units: &[Insn], over: usize, fields: u64, mut kinds: u64) -> Resu
     let inner = wide << 1 | over as u64;
     let cut_short = units.len() <= Marks::UNITS && wide >> last != 0;
     if wide & inner != 0 || cut_short {
-        return Marks::scan::<Bpf>(units, over);
+        return Marks::scan(&Bpf, units, over);
     }
-    Ok(Marks { inner, branch: branch & !inner, over: (wide >> (Marks::UNITS - 1)) as usize })
+    Ok(Marks { inner, branch: branch & !inner, over: (wide >> (Marks::UNITS - 1)) as usize, several: false })
 }
 
 /// A slot with this code has a displacement.
@@ -218,22 +216,22 @@ mod tests {
             for src in 0..16 {
                 let mut insn = [Insn::new(code, 0, src, -3, 77), Insn::default()];
                 let field = expected(code, src);
-                assert_eq!(Bpf::fields(&insn), usize::from(field.is_some()), "{code:#x} {src}");
+                assert_eq!(Bpf.fields(&insn), usize::from(field.is_some()), "{code:#x} {src}");
                 let Some(in_off) = field else { continue };
-                assert_eq!(Bpf::read(&insn, 0), if in_off { -3 } else { 77 });
-                assert_eq!(*Bpf::range(&insn, 0).end(), if in_off { 32767 } else { 2_147_483_647 });
-                let end = *Bpf::range(&insn, 0).start();
-                for beyond in [end - 1, *Bpf::range(&insn, 0).end() + 1] {
-                    assert!(!Bpf::update(&mut insn, 0, |_| Some(beyond)));
-                    assert!(!Bpf::update(&mut insn, 0, |_| None));
+                assert_eq!(Bpf.read(&insn, 0), if in_off { -3 } else { 77 });
+                assert_eq!(*Bpf.range(&insn, 0).end(), if in_off { 32767 } else { 2_147_483_647 });
+                let end = *Bpf.range(&insn, 0).start();
+                for beyond in [end - 1, *Bpf.range(&insn, 0).end() + 1] {
+                    assert!(!Bpf.update(&mut insn, 0, |_| Some(beyond)));
+                    assert!(!Bpf.update(&mut insn, 0, |_| None));
                     assert_eq!((insn[0].off, insn[0].imm), (-3, 77));
                 }
                 let held = if in_off { -3 } else { 77 };
-                assert!(Bpf::update(&mut insn, 0, |old| Some(end + old - held)));
-                assert_eq!(Bpf::read(&insn, 0), end);
+                assert!(Bpf.update(&mut insn, 0, |old| Some(end + old - held)));
+                assert_eq!(Bpf.read(&insn, 0), end);
                 insn[0] = Insn::new(code, 0, src, -3, 77);
-                Bpf::write(&mut insn, 0, end);
-                assert_eq!(Bpf::read(&insn, 0), end);
+                Bpf.write(&mut insn, 0, end);
+                assert_eq!(Bpf.read(&insn, 0), end);
                 assert_eq!(insn[0].imm == 77, in_off);
                 assert_eq!(insn[0].off == -3, !in_off);
             }
@@ -243,10 +241,10 @@ mod tests {
     #[test]
     fn lengths() {
         let wide = Insn::ld_imm64(3, 7);
-        assert_eq!(Bpf::len(&wide), Some(2));
-        assert_eq!(Bpf::len(&wide[..1]), None);
-        assert_eq!(Bpf::len(&[]), None);
-        assert_eq!(Bpf::len(&[Insn::exit(), Insn::exit()]), Some(1));
+        assert_eq!(Bpf.len(&wide), Some(2));
+        assert_eq!(Bpf.len(&wide[..1]), None);
+        assert_eq!(Bpf.len(&[]), None);
+        assert_eq!(Bpf.len(&[Insn::exit(), Insn::exit()]), Some(1));
     }
 
     #[test]
@@ -258,7 +256,7 @@ mod tests {
             Insn::new(ALU64 | MOV | X, 1, 2, 32, 0),
             Insn::exit(),
         ] {
-            assert_eq!(Bpf::fields(&[insn]), 0);
+            assert_eq!(Bpf.fields(&[insn]), 0);
         }
     }
 
@@ -278,8 +276,8 @@ mod tests {
                 let units = &units[start..(start + len).min(units.len())];
                 for over in 0..2 {
                     assert_eq!(
-                        Bpf::scan(units, over),
-                        Marks::scan::<Bpf>(units, over),
+                        Bpf.scan(units, over),
+                        Marks::scan(&Bpf, units, over),
                         "{start} {len} {over}"
                     );
                 }

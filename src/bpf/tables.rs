@@ -230,7 +230,7 @@ fn check_jumps<T: Copy + Default>(
         }
         if insn.is_jump() {
             let insn = core::slice::from_ref(insn);
-            let to = i64::from(from) + Bpf::base(insn, 0) + Bpf::read(insn, 0);
+            let to = i64::from(from) + Bpf.base(insn, 0) + Bpf.read(insn, 0);
             let leaves = to < i64::from(start) || to >= i64::from(end);
             if leaves && (editor.whole || !always_left(editor.program, map.origin(from))) {
                 return Err(EditError::LeavesSubprog { origin: map.origin(from).position(), from, to });
@@ -246,7 +246,7 @@ fn always_left<T>(program: &Program<T>, origin: Origin) -> bool {
     let insn = &program.insns[at as usize..][..1];
     let number = |at: u32| program.subprogs.partition_point(|&start| start <= at);
     insn[0].is_jump()
-        && u32::try_from(i64::from(at) + Bpf::base(insn, 0) + Bpf::read(insn, 0))
+        && u32::try_from(i64::from(at) + Bpf.base(insn, 0) + Bpf.read(insn, 0))
             .map_or(true, |to| number(to) != number(at) || to as usize >= program.insns.len())
 }
 

@@ -402,7 +402,7 @@ fn with_offset(mut name: String, offset: i64) -> String {
 
 /// Where the displacement of the instruction at `slot` leads, if it has one.
 fn target(slot: u32, insn: &[Insn]) -> Option<u32> {
-    let target = (Bpf::fields(insn) != 0).then(|| i64::from(slot) + Bpf::base(insn, 0) + Bpf::read(insn, 0));
+    let target = (Bpf.fields(insn) != 0).then(|| i64::from(slot) + Bpf.base(insn, 0) + Bpf.read(insn, 0));
     u32::try_from(target?).ok()
 }
 

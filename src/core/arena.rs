@@ -5,7 +5,7 @@ use core::cell::Cell;
 use bumpalo::Bump;
 
 use super::Handle;
-use super::site::MAX_RUNS;
+use super::columns::MAX_RECORDS;
 
 /// The most that the lists of an [`Arena`] take; beyond that an edit is refused. The default is all that they can
 /// tell apart.
@@ -23,9 +23,29 @@ pub struct Limits {
     pub bytes: Option<usize>,
 }
 
+impl Limits {
+    /// The same limits, with another one on units.
+    #[must_use]
+    pub const fn units(self, units: u32) -> Self {
+        Self { units, ..self }
+    }
+
+    /// The same limits, with another one on edits.
+    #[must_use]
+    pub const fn edits(self, edits: u32) -> Self {
+        Self { edits, ..self }
+    }
+
+    /// The same limits, with one on the bytes of the arena.
+    #[must_use]
+    pub const fn bytes(self, bytes: usize) -> Self {
+        Self { bytes: Some(bytes), ..self }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self { units: Handle::MAX, edits: super::handle::to_u32(MAX_RUNS), bytes: None }
+        Self { units: Handle::MAX, edits: super::handle::to_u32(MAX_RECORDS), bytes: None }
     }
 }
 
@@ -34,7 +54,7 @@ impl Default for Limits {
 pub(super) struct Usage {
     pub(super) inserted: usize,
     pub(super) sites: usize,
-    pub(super) runs: usize,
+    pub(super) records: usize,
     pub(super) targets: usize,
     pub(super) blocks: usize,
 }
@@ -110,7 +130,7 @@ impl Arena {
         let expected = Usage {
             inserted: before.inserted.max(usage.inserted),
             sites: before.sites.max(usage.sites),
-            runs: before.runs.max(usage.runs),
+            records: before.records.max(usage.records),
             targets: before.targets.max(usage.targets),
             blocks: before.blocks.max(usage.blocks),
         };

@@ -72,6 +72,11 @@ pub enum Error {
         /// What it leads to.
         target: Handle,
     },
+    /// A branch leads to the end of the program, or an inserted one to the end of its patch, and no instruction is there.
+    PastEnd {
+        /// The branch: its position in the original program, or that of the instruction it was inserted for.
+        origin: u32,
+    },
     /// A displacement does not fit the field that holds it.
     OutOfRange {
         /// The branch: its position in the original program, or that of the instruction it was inserted for.
@@ -124,6 +129,9 @@ impl fmt::Display for Error {
                     f,
                     "the branch at {origin} leads to {target}, which is deleted with all that follows it"
                 )
+            }
+            Self::PastEnd { origin } => {
+                write!(f, "the branch at {origin} leads to the end of the program, where no instruction is")
             }
             Self::OutOfRange { origin, from, to, displacement, min, max } => write!(
                 f,

@@ -1,119 +1,232 @@
-//! [`Place`] and [`List::step`]: the order in which a list stands, one step at a time.
+//! [`Walk`]: the live instructions of a list in order, by a scan of its bits.
+//!
+//! A walk holds which instructions of a word are still to come, so that a step among instructions that nothing was
+//! done to clears one bit. Only at an edited instruction does it ask for records.
 
+use core::fmt;
+
+use super::columns::{Columns, Kind, RecordId, Slot, WORD, Words};
 use super::handle::to_u32;
-use super::site::{Chain, RunId};
 use super::{Handle, Isa, List};
 
-/// A point of the layout of a list. What stands around an instruction comes in the order of
-/// the variants.
+/// A point of the order of a list. What stands around an instruction comes in the order of the variants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Place {
-    /// Before all that stands around an instruction.
-    Before(Handle),
     /// Where a branch to the instruction lands, unless something is prepended to it.
-    Label(Handle),
+    Label(usize),
     /// The instruction itself.
-    Own(Handle),
+    Own(usize),
     /// After all that stands around it.
-    After(Handle),
-    /// Before a run.
-    Run(RunId),
-    /// After a run.
-    RunEnd(RunId),
-    /// One past everything.
-    End,
+    After(usize),
+    /// Before a record.
+    Record(usize),
+    /// After a record.
+    RecordEnd(usize),
 }
 
-impl<I: Isa, A> List<'_, I, A> {
-    /// The place after `place`.
+/// A place in the order of a list, and the instructions that come next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walk {
+    /// The instructions of the word that are still to come.
+    stops: u64,
+    /// Those of the word that are edited.
+    edited: u64,
+    /// The handle index of the first unit of the word.
+    word: usize,
+    /// One past the last unit of the stretch: the original program, or a record.
+    end: usize,
+    /// The record, unless it is the original program.
+    record: Option<RecordId>,
+    /// The walk stands on this edited instruction: what comes behind it is next.
+    behind: Option<Handle>,
+}
+
+impl<U, A> Columns<'_, U, A> {
+    /// The place after one around the instruction or record that it names.
     ///
     /// O(1); every place is stepped on once in a walk.
     pub(super) fn step(&self, place: Place) -> Place {
+        let first = |last: RecordId| Place::Record(self.records.next(last.at()));
         match place {
-            Place::Before(handle) => match self.site(handle).and_then(|site| site.fall) {
-                Some(last) => Place::Run(self.run(last).next()),
-                None => Place::Label(handle),
-            },
-            Place::Label(handle) => match self.site(handle).and_then(|site| site.pre) {
-                Some(last) => Place::Run(self.run(last).next()),
-                None => Place::Own(handle),
-            },
-            Place::Own(handle) => match self.site(handle).and_then(|site| site.post) {
-                Some(last) => Place::Run(self.run(last).next()),
-                None => Place::After(handle),
-            },
-            Place::After(handle) => self.after(handle),
-            Place::Run(id) => self.enter(id),
-            Place::RunEnd(id) => self.after_run(id),
-            Place::End => Place::End,
+            Place::Label(at) => self.site(at).and_then(|site| site.pre).map_or(Place::Own(at), first),
+            Place::Own(at) => self.site(at).and_then(|site| site.post).map_or(Place::After(at), first),
+            Place::RecordEnd(id) => self.after_record(id),
+            Place::After(_) | Place::Record(_) => place,
         }
     }
 
-    fn enter(&self, id: RunId) -> Place {
-        let run = self.run(id);
-        let start = self.run_start(run);
-        if start.index() < run.end { Place::Before(start) } else { Place::RunEnd(id) }
+    /// The first place around an edited instruction.
+    #[inline]
+    pub(super) fn first_around(&self, at: usize) -> Place {
+        match self.site(at).and_then(|site| site.fall) {
+            Some(last) => Place::Record(self.records.next(last.at())),
+            None => Place::Label(at),
+        }
     }
 
-    fn after(&self, handle: Handle) -> Place {
-        if handle == self.end() {
-            return Place::End;
+    fn after_record(&self, id: usize) -> Place {
+        let record = self.records.get(id);
+        let anchor = record.anchor;
+        if self.site(anchor).and_then(|site| site.ring(record.kind())) != Some(RecordId::new(id)) {
+            return Place::Record(self.records.next(id));
         }
-        let next = Handle::new(handle.index() + to_u32(self.len_at(handle)));
-        if handle.index() < self.base {
-            return Place::Before(next);
+        match record.kind() {
+            Kind::Fall => Place::Label(anchor),
+            Kind::Pre => Place::Own(anchor),
+            Kind::Post | Kind::Body => Place::After(anchor),
         }
-        let run = self.run_of(handle);
-        if next.index() < self.run(run).end { Place::Before(next) } else { Place::RunEnd(run) }
     }
 
-    /// The place at unit `at` of the piece of code that ends at `end`.
-    pub(super) fn place_in(&self, at: usize, end: usize) -> Place {
-        if at < end || end == self.original.len() {
-            Place::Before(Handle::new(to_u32(at)))
+    /// A walk over the units from `at` on, up to the end of the stretch of code that they are in.
+    #[inline]
+    fn walk_from(&self, at: usize, end: usize, record: Option<RecordId>) -> Walk {
+        let mut walk = Walk { stops: 0, edited: 0, word: at / WORD * WORD, end, record, behind: None };
+        if at < end {
+            self.look(&mut walk);
+            walk.stops &= u64::MAX << (at % WORD);
         } else {
-            Place::RunEnd(self.run_of(Handle::new(to_u32(end - 1))))
+            walk.end = 0;
+        }
+        walk
+    }
+
+    /// Loads the word of a walk.
+    #[inline]
+    fn look(&self, walk: &mut Walk) {
+        let (words, local) = self.words_at(walk.word);
+        let word = local / WORD;
+        walk.edited = words.edited[word];
+        walk.stops = Words::stops(words, word);
+        let left = walk.end - walk.word;
+        if left < WORD {
+            walk.stops &= (1 << left) - 1;
         }
     }
 
-    fn after_run(&self, id: RunId) -> Place {
-        let run = self.run(id);
-        if self.site(run.anchor).and_then(|site| site.chain(run.chain())) != Some(id) {
-            return Place::Run(run.next());
+    /// The end of the original program, as a stretch: with the end itself, which something may be anchored at.
+    #[inline]
+    fn whole(&self) -> usize {
+        self.original.len() + 1
+    }
+
+    /// A walk from the first instruction on.
+    pub(super) fn walk(&self) -> Walk {
+        self.walk_from(0, self.whole(), None)
+    }
+
+    /// A walk that goes on behind the instruction at `at`.
+    #[inline]
+    pub(super) fn walk_behind(&self, at: usize) -> Walk {
+        if self.is_edited(at) {
+            let behind = Some(Handle::new(to_u32(at)));
+            return Walk { stops: 0, edited: 0, word: 0, end: 0, record: None, behind };
         }
-        match run.chain() {
-            Chain::Fall => Place::Label(run.anchor),
-            Chain::Pre => Place::Own(run.anchor),
-            Chain::Post | Chain::Body => Place::After(run.anchor),
+        self.walk_after(at)
+    }
+
+    /// A walk that goes on after the instruction at `at` and all that stands around it.
+    #[inline]
+    fn walk_after(&self, at: usize) -> Walk {
+        let next = at + self.len_at(at);
+        if at < self.base {
+            return self.walk_from(next, self.whole(), None);
+        }
+        let id = self.record_of(at);
+        self.walk_from(next, self.records.get(id).end(), Some(RecordId::new(id)))
+    }
+
+    /// The next live instruction.
+    #[inline]
+    pub(super) fn advance(&self, walk: &mut Walk) -> Option<Handle> {
+        loop {
+            if walk.stops != 0 {
+                let bit = walk.stops.trailing_zeros();
+                let at = walk.word + bit as usize;
+                walk.stops &= walk.stops - 1;
+                if walk.edited >> bit & 1 == 0 {
+                    return Some(Handle::new(to_u32(at)));
+                }
+                if let Some(handle) = self.enter(walk, at) {
+                    return Some(handle);
+                }
+            } else if walk.word + WORD < walk.end {
+                walk.word += WORD;
+                self.look(walk);
+            } else {
+                match self.leave(walk) {
+                    Some(Some(handle)) => return Some(handle),
+                    Some(None) => {}
+                    None => return None,
+                }
+            }
         }
     }
 
-    /// The first live instruction in the order of the list, from `place` on. Steps over all that is deleted
-    /// between two edited instructions at once.
-    pub(super) fn seek(&self, mut place: Place) -> Option<Handle> {
+    /// Comes to an edited instruction. Gives it if nothing stands before it.
+    #[inline]
+    fn enter(&self, walk: &mut Walk, at: usize) -> Option<Handle> {
+        let (words, local) = self.words_at(at);
+        let (word, bit) = (local / WORD, local % WORD);
+        if let Slot::Lone(id) = Self::slot_in(words, word, bit)
+            && words.dead[word] >> bit & 1 == 0
+        {
+            let record = self.records.get(id);
+            if record.kind() == Kind::Body {
+                let rest = record.start + self.len_at(record.start);
+                *walk = self.walk_from(rest, record.end(), Some(RecordId::new(id)));
+                return Some(Handle::new(to_u32(at)));
+            }
+        }
+        self.go(walk, self.first_around(at))
+    }
+
+    /// Comes to the end of a stretch, or goes on behind an edited instruction. `None` if that was all.
+    #[inline(never)]
+    fn leave(&self, walk: &mut Walk) -> Option<Option<Handle>> {
+        if let Some(behind) = walk.behind.take() {
+            return Some(self.go(walk, self.step(Place::Own(behind.at()))));
+        }
+        let id = walk.record?;
+        Some(self.go(walk, self.after_record(id.at())))
+    }
+
+    /// Goes on from a place around an edited instruction: to the instruction, if it is live, or into a record, or on.
+    fn go(&self, walk: &mut Walk, mut place: Place) -> Option<Handle> {
         loop {
             place = match place {
-                Place::End => return None,
-                Place::Own(handle) if !self.words.is_dead(handle.at()) => return Some(handle),
-                Place::Before(handle) => {
-                    let end = self.piece_end(handle);
-                    let at =
-                        self.words.find(handle.at()..end, |word| word.edited | !(word.dead | word.inner));
-                    let found = Handle::new(to_u32(at));
-                    if at < end && !self.words.is_edited(at) {
-                        return Some(found);
+                Place::Own(at) if !self.is_dead(at) => {
+                    *walk = self.walk_behind(at);
+                    return Some(Handle::new(to_u32(at)));
+                }
+                Place::After(at) => {
+                    // Behind the end of the program comes nothing.
+                    *walk = if at == self.original.len() {
+                        Walk { stops: 0, edited: 0, word: 0, end: 0, record: None, behind: None }
+                    } else {
+                        self.walk_after(at)
+                    };
+                    return None;
+                }
+                Place::Record(id) => {
+                    let start = self.rest(id);
+                    let record = self.records.get(id);
+                    if start < record.end() {
+                        *walk = self.walk_from(start, record.end(), Some(RecordId::new(id)));
+                        return None;
                     }
-                    if at == handle.at() { self.step(place) } else { self.place_in(at, end) }
+                    Place::RecordEnd(id)
                 }
                 _ => self.step(place),
             }
         }
     }
+}
 
+impl<'a, I: Isa, A> List<'a, I, A> {
     /// The first live instruction.
     #[must_use]
     pub fn first(&self) -> Option<Handle> {
-        self.seek(Place::Before(Handle::new(0)))
+        self.columns.advance(&mut self.columns.walk())
     }
 
     /// The live instruction that follows `handle`, which may be deleted itself, or `None` at the
@@ -122,14 +235,54 @@ impl<I: Isa, A> List<'_, I, A> {
     /// O(1), amortized over a walk through the list.
     #[must_use]
     pub fn next(&self, handle: Handle) -> Option<Handle> {
-        if !self.is_insn(handle) {
+        let columns = &self.columns;
+        if !columns.is_insn(handle) {
             return None;
         }
-        self.seek(self.step(Place::Own(handle)))
+        columns.advance(&mut columns.walk_behind(handle.at()))
     }
 
     /// The live instructions in the order of the list.
-    pub fn iter(&self) -> impl Iterator<Item = Handle> + '_ {
-        core::iter::successors(self.first(), |&handle| self.next(handle))
+    ///
+    /// O(1) a step.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_, 'a, I, A> {
+        Iter { columns: &self.columns, walk: self.columns.walk() }
+    }
+}
+
+/// The live instructions of a list, in its order: see [`List::iter`].
+pub struct Iter<'l, 'a, I: Isa, A = ()> {
+    columns: &'l Columns<'a, I::Unit, A>,
+    walk: Walk,
+}
+
+impl<I: Isa, A> Iterator for Iter<'_, '_, I, A> {
+    type Item = Handle;
+
+    #[inline]
+    fn next(&mut self) -> Option<Handle> {
+        self.columns.advance(&mut self.walk)
+    }
+}
+
+impl<I: Isa, A> Clone for Iter<'_, '_, I, A> {
+    fn clone(&self) -> Self {
+        Self { columns: self.columns, walk: self.walk }
+    }
+}
+
+impl<I: Isa, A> fmt::Debug for Iter<'_, '_, I, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Iter").field(&self.clone().next()).finish()
+    }
+}
+
+impl<'l, 'a, I: Isa, A> IntoIterator for &'l List<'a, I, A> {
+    type Item = Handle;
+    type IntoIter = Iter<'l, 'a, I, A>;
+
+    fn into_iter(self) -> Iter<'l, 'a, I, A> {
+        self.iter()
     }
 }

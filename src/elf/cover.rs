@@ -181,10 +181,10 @@ impl Move<'_> {
             }
             let displacement = i64::from(self.landing(target)?) - i64::from(start + at) - 1;
             let insn = core::slice::from_mut(&mut insns[at as usize]);
-            if !Bpf::range(insn, 0).contains(&displacement) {
+            if !Bpf.range(insn, 0).contains(&displacement) {
                 return Err(self.code.fail(old_at, "what it refers to has gone out of range"));
             }
-            Bpf::write(insn, 0, displacement);
+            Bpf.write(insn, 0, displacement);
         }
         Ok(Some(Covered { start, insns }))
     }

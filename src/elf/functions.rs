@@ -571,9 +571,9 @@ pub(crate) fn displacements(insns: &[Insn], start: u32) -> impl Iterator<Item = 
             let valid = check_insn(insns, at, FRAME_POINTER);
             at += valid.unwrap_or(1);
             let insn = &insns[found..];
-            if valid.is_ok() && Bpf::fields(insn) != 0 {
+            if valid.is_ok() && Bpf.fields(insn) != 0 {
                 let slot = slot_of(found);
-                return Some((slot, i64::from(slot) + Bpf::base(insn, 0) + Bpf::read(insn, 0)));
+                return Some((slot, i64::from(slot) + Bpf.base(insn, 0) + Bpf.read(insn, 0)));
             }
         }
         None

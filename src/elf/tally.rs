@@ -109,5 +109,5 @@ impl Track {
 
 fn displacement(insns: &[Insn], at: u32) -> Option<i64> {
     let insn = &insns[at as usize..];
-    (Bpf::fields(insn) != 0).then(|| Bpf::read(insn, 0))
+    (Bpf.fields(insn) != 0).then(|| Bpf.read(insn, 0))
 }

@@ -141,7 +141,7 @@ fn assemble(text: &str) -> Vec<u16> {
         let (mut new, to) = insn(word);
         for (field, to) in to.iter().enumerate() {
             let to: i64 = to.parse().unwrap();
-            Toy::write(&mut new, field, to - i64::try_from(units.len()).unwrap());
+            Toy::default().write(&mut new, field, to - i64::try_from(units.len()).unwrap());
         }
         units.extend(new);
     }
@@ -152,10 +152,10 @@ fn disassemble(units: &[u16]) -> String {
     let mut words = Vec::new();
     let mut at = 0;
     while at < units.len() {
-        let insn = &units[at..at + Toy::len(&units[at..]).unwrap()];
+        let insn = &units[at..at + Toy::default().len(&units[at..]).unwrap()];
         let mark = if insn[0] & 1 << 4 == 0 { '>' } else { '~' };
-        let to = |field| i64::try_from(at).unwrap() + Toy::read(insn, field);
-        words.push(match Toy::fields(insn) {
+        let to = |field| i64::try_from(at).unwrap() + Toy::default().read(insn, field);
+        words.push(match Toy::default().fields(insn) {
             0 => char::from(insn[0].to_be_bytes()[0]).to_string(),
             fields => (0..fields).fold(String::new(), |word, field| format!("{word}{mark}{}", to(field))),
         });

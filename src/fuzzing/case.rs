@@ -194,8 +194,8 @@ impl TestCase {
         let (mut units, starts) = encode(&insns);
         for (insn, &start) in insns.iter().zip(&starts) {
             let insn_units = &mut units[start..];
-            let len = Toy::len(insn_units).expect("it was encoded");
-            for field in 0..Toy::fields(&insn_units[..len]) {
+            let len = Toy::default().len(insn_units).expect("it was encoded");
+            for field in 0..Toy::default().fields(&insn_units[..len]) {
                 let (how, Pick(far, near)) = insn.to[field];
                 // A displacement that cannot be held stays what it is by chance.
                 if how >= 16 {
@@ -235,8 +235,8 @@ impl Draft {
         for ((insn, &start), unit) in self.insns.iter().zip(&starts).zip(starts.iter().map(|&at| number(at)))
         {
             let insn_units = &mut units[start..];
-            let len = Toy::len(insn_units).expect("it was encoded");
-            for field in 0..Toy::fields(&insn_units[..len]) {
+            let len = Toy::default().len(insn_units).expect("it was encoded");
+            for field in 0..Toy::default().fields(&insn_units[..len]) {
                 let (how, pick) = insn.to[field];
                 let local = starts.get(usize::from(pick.1) % (starts.len() + 1)).copied();
                 let target = match how {
@@ -307,12 +307,12 @@ fn encode(insns: &[Insn]) -> (Vec<u16>, Vec<usize>) {
 
 /// Makes a branch at `from` lead to `to`, in its wide form if it must, if it can.
 fn aim(insn: &mut [u16], from: usize, field: usize, to: usize) {
-    let displacement = i64::from(number(to)) - i64::from(number(from)) - Toy::base(insn, field);
-    if !Toy::range(insn, field).contains(&displacement) {
+    let displacement = i64::from(number(to)) - i64::from(number(from)) - Toy::default().base(insn, field);
+    if !Toy::default().range(insn, field).contains(&displacement) {
         insn[0] = Toy::widen(insn[0]);
     }
-    if Toy::range(insn, field).contains(&displacement) {
-        Toy::write(insn, field, displacement);
+    if Toy::default().range(insn, field).contains(&displacement) {
+        Toy::default().write(insn, field, displacement);
     }
 }
 

@@ -181,12 +181,12 @@ impl Mirror {
             (FaultKind::Inside(position), Error::BranchIntoInsn { origin, target }) => {
                 (at, i64::from(position)) == (origin, target)
             }
-            (FaultKind::Tail(to), Error::DeletedTail { origin, target }) => {
-                let same = match to {
-                    To::Insn(id) => target == self.names[id],
-                    _ => self.id(target).is_none(),
-                };
-                same && at == origin
+            (FaultKind::Tail(To::Insn(id)), Error::DeletedTail { origin, target }) => {
+                id != self.model.end() && (at, self.names[id]) == (origin, target)
+            }
+            (FaultKind::Tail(to), Error::PastEnd { origin }) => {
+                let end = matches!(to, To::Mark(_)) || to == To::Insn(self.model.end());
+                end && at == origin
             }
             (FaultKind::Range { .. }, Error::OutOfRange { origin, from, to, displacement, min, max }) => {
                 at == origin && expected == FaultKind::Range { from, to, displacement, min, max }
@@ -205,6 +205,7 @@ impl Mirror {
         for (at, &origin) in (0..).zip(&expected.origins) {
             assert_eq!(map.origin(at), origin, "origin of {at}");
         }
+        assert!(map.origins().eq(expected.origins.iter().copied()), "all origins in order");
         for (old, (&new, &position)) in (0..).zip(expected.new_of.iter().zip(&expected.position_of)) {
             assert_eq!(map.new_of(old), new, "new position of {old}");
             assert_eq!(map.position_of(old), position, "own new position of {old}");
@@ -212,6 +213,9 @@ impl Mirror {
         }
         for (&handle, &new) in self.names.iter().zip(&expected.landing) {
             assert_eq!(map.new_of_handle(handle), Some(new), "where a branch to {handle} lands");
+        }
+        for (&handle, &new) in self.names.iter().zip(&expected.own) {
+            assert_eq!(map.position_of_handle(handle), new, "where {handle} went itself");
         }
         side_tables::compare(expected, out);
     }

@@ -41,5 +41,4 @@ pub use generate::Generated;
 pub use object::{check_object, memory_limit};
 pub use program::{ProgramCase, check_program};
 pub use relax::{RelaxCase, check_relaxed};
-use toy::OneField;
 pub use toy::{Toy, Toys};

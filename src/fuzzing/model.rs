@@ -137,6 +137,8 @@ pub(super) struct Output {
     pub(super) position_of: Vec<Option<u32>>,
     /// Where a branch to each instruction lands.
     pub(super) landing: Vec<u32>,
+    /// Where each instruction went itself, unless it was deleted.
+    pub(super) own: Vec<Option<u32>>,
 }
 
 impl Model {
@@ -162,8 +164,8 @@ impl Model {
         for id in 0..end {
             model.nodes[id].untouched = true;
             let Node { origin, ref units, .. } = model.nodes[id];
-            model.nodes[id].to = (0..Toy::fields(units))
-                .map(|field| i64::from(origin) + Toy::base(units, field) + Toy::read(units, field))
+            model.nodes[id].to = (0..Toy::default().fields(units))
+                .map(|field| i64::from(origin) + Toy::default().base(units, field) + Toy::default().read(units, field))
                 .map(|position| match usize::try_from(position).ok().and_then(|at| model.owner.get(at)) {
                     Some(&(id, 0)) if id != end => To::Insn(id),
                     Some(&(id, inner)) if id != end => To::Inside(model.nodes[id].origin + inner),
@@ -349,8 +351,8 @@ impl Model {
         let mut all = Vec::new();
         for &(unit, insn) in insns {
             let mut own = Vec::new();
-            for (field, number) in (0..Toy::fields(insn)).zip(0..) {
-                let to = i64::from(unit) + Toy::base(insn, field) + Toy::read(insn, field);
+            for (field, number) in (0..Toy::default().fields(insn)).zip(0..) {
+                let to = i64::from(unit) + Toy::default().base(insn, field) + Toy::default().read(insn, field);
                 let target = match listed {
                     [(at, of, target), rest @ ..] if (*at, *of) == (unit, number) => {
                         listed = rest;
@@ -426,12 +428,12 @@ impl Model {
                 if Some(&lands) == positions.last() {
                     return Err(fault(FaultKind::Tail(to)));
                 }
-                let displacement = i64::from(lands) - i64::from(from) - Toy::base(&insn, field);
-                let (min, max) = Toy::range(&insn, field).into_inner();
+                let displacement = i64::from(lands) - i64::from(from) - Toy::default().base(&insn, field);
+                let (min, max) = Toy::default().range(&insn, field).into_inner();
                 if displacement < min || displacement > max {
                     return Err(fault(FaultKind::Range { from, to: lands, displacement, min, max }));
                 }
-                Toy::write(&mut insn, field, displacement);
+                Toy::default().write(&mut insn, field, displacement);
             }
             for (inner, unit) in (0..).zip(insn) {
                 units.push(unit);
@@ -450,6 +452,9 @@ impl Model {
             new_of: Vec::new(),
             position_of: Vec::new(),
             landing: (0..self.ids()).map(|id| lands(To::Insn(id)).unwrap_or(u32::MAX)).collect(),
+            own: (0..self.ids())
+                .map(|id| self.nodes[id].live.then(|| positions[self.find(Item::Insn(id))]))
+                .collect(),
         };
         for &(id, inner) in &self.owner {
             let node = &self.nodes[id];
@@ -483,7 +488,7 @@ fn split(units: &[u16]) -> Result<Vec<(u32, &[u16])>, u32> {
     let mut insns = Vec::new();
     let mut at = 0;
     while at < units.len() {
-        let len = Toy::len(&units[at..]).ok_or(number(at))?;
+        let len = Toy::default().len(&units[at..]).ok_or(number(at))?;
         insns.push((number(at), &units[at..at + len]));
         at += len;
     }

@@ -233,7 +233,7 @@ impl Host<bool> for Callbacks<'_> {
     fn loop_callback(&self, site: &Site<'_, bool>) -> Option<Handle> {
         let insns = &self.0.insns;
         let at = (0..site.handle.index()).rev().find(|&at| insns[at as usize].is_wide())?;
-        let displacement = Bpf::read(&insns[at as usize..], 0);
+        let displacement = Bpf.read(&insns[at as usize..], 0);
         (insns[at as usize].src() == LD_FUNC).then_some(())?;
         u32::try_from(i64::from(at) + 1 + displacement).ok().map(Handle::new)
     }

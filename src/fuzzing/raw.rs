@@ -26,7 +26,7 @@ pub(super) fn raw(u: &mut Unstructured<'_>) -> Result<(Program, Machine)> {
             if insn.is_wide() { insn.src() == LD_FUNC } else { insn.is_call() && insn.src() == CALL_LOCAL };
         let slots = u32::try_from(insns.len()).expect("few slots");
         let place =
-            i64::try_from(at).expect("few slots") + 1 + if refers { Bpf::read(&insns[at..], 0) } else { 0 };
+            i64::try_from(at).expect("few slots") + 1 + if refers { Bpf.read(&insns[at..], 0) } else { 0 };
         subprogs.extend(u32::try_from(place).ok().filter(|place| refers && *place < slots));
         at += insn.slots();
     }

@@ -17,15 +17,16 @@ use core::ops::RangeInclusive;
 
 use crate::Isa;
 
-/// The instruction set, with up to `MOST` fields, which a list is made for. A value of it is never needed.
-#[derive(Debug)]
-pub enum Toys<const MOST: usize> {}
+/// The instruction set, with up to `MOST` fields to an instruction.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Toys<const MOST: usize>;
 
 /// With up to two fields.
 pub type Toy = Toys<2>;
 
 /// With up to one field, as most instruction sets are.
-pub(super) type OneField = Toys<1>;
+#[cfg(test)]
+pub(crate) type OneField = Toys<1>;
 
 const NARROW: u16 = 1 << 4;
 const FROM_END: u16 = 1 << 5;
@@ -57,42 +58,40 @@ fn unit_of(insn: &[u16], field: usize) -> usize {
 impl<const MOST: usize> Isa for Toys<MOST> {
     type Unit = u16;
 
-    const MAX_FIELDS: usize = MOST;
-
-    fn len(units: &[u16]) -> Option<usize> {
+    fn len(&self, units: &[u16]) -> Option<usize> {
         let len = usize::from(units.first()? & 3);
         (1..=units.len()).contains(&len).then_some(len)
     }
 
-    fn fields(insn: &[u16]) -> usize {
+    fn fields(&self, insn: &[u16]) -> usize {
         usize::from(insn[0] >> 2 & 3).min(insn.len()).min(MOST)
     }
 
-    fn base(insn: &[u16], _: usize) -> i64 {
+    fn base(&self, insn: &[u16], _: usize) -> i64 {
         if insn[0] & FROM_END == 0 { 0 } else { insn.len().try_into().unwrap_or(0) }
     }
 
-    fn branches_of_short(units: &[u16]) -> Option<u64> {
+    fn branches_of_short(&self, units: &[u16]) -> Option<u64> {
         let mut branches = 0;
         for (unit, bit) in units.iter().zip(0..) {
             if unit & 3 != 1 {
                 return None;
             }
-            branches |= u64::from(unit >> 2 & 3 != 0) << bit;
+            branches |= u64::from(unit >> 2 & 3 != 0 && MOST > 0) << bit;
         }
         Some(branches)
     }
 
-    fn read(insn: &[u16], field: usize) -> i64 {
+    fn read(&self, insn: &[u16], field: usize) -> i64 {
         let [high, _] = insn[unit_of(insn, field)].to_be_bytes();
         i64::from(high.cast_signed())
     }
 
-    fn range(insn: &[u16], _: usize) -> RangeInclusive<i64> {
+    fn range(&self, insn: &[u16], _: usize) -> RangeInclusive<i64> {
         if insn[0] & NARROW == 0 { -128..=127 } else { -8..=7 }
     }
 
-    fn write(insn: &mut [u16], field: usize, displacement: i64) {
+    fn write(&self, insn: &mut [u16], field: usize, displacement: i64) {
         let unit = &mut insn[unit_of(insn, field)];
         let [_, low] = unit.to_be_bytes();
         let [.., high] = displacement.to_be_bytes();

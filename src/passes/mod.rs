@@ -142,7 +142,7 @@ use crate::core::{Handle, Isa, List};
 /// out of the program for one within the patch.
 fn branch_target<A: Copy + Default>(list: &List<'_, Bpf, A>, at: Handle) -> Result<Handle, Error> {
     list.target(at, 0).ok_or_else(|| {
-        let displacement = list.insn(at).map_or(0, |insn| Bpf::read(insn, 0));
+        let displacement = list.insn(at).map_or(0, |insn| Bpf.read(insn, 0));
         let target = i64::from(at.index()) + 1 + displacement;
         crate::core::Error::BranchOutside { origin: at.index(), target }.into()
     })

@@ -65,7 +65,7 @@ pub fn run<T: Copy + Default>(
                 Insn::alu64_imm(LSH, ax, 32),
                 Insn::alu64_reg(OR, reg, ax),
             ];
-            patch(list, at, Patch::new(&high))?;
+            patch(cursor.list_mut(), at, Patch::new(&high))?;
             report.randomized += 1;
         }
         cursor.move_past();

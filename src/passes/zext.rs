@@ -50,7 +50,7 @@ pub fn run<T: Copy + Default>(list: &mut List<'_, Bpf, Aux<T>>, options: &Option
         let insn = list.insn(at).map(|insn| insn[0]).unwrap_or_default();
         let wanted = list.aux(at).is_some_and(|aux| aux.zext_dst) && (options.explicit || is_cmpxchg32(insn));
         if wanted && let Some(reg) = insn.defined_reg() {
-            patch(list, at, Patch::new(&[insn, extension(reg)]))?;
+            patch(cursor.list_mut(), at, Patch::new(&[insn, extension(reg)]))?;
             report.moves += 1;
         }
         cursor.move_past();

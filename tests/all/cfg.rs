@@ -26,7 +26,7 @@ fn starts(insns: &[Insn]) -> Vec<usize> {
     let mut starts = Vec::new();
     while at < insns.len() {
         starts.push(at);
-        at += Bpf::len(&insns[at..]).expect("an instruction");
+        at += Bpf.len(&insns[at..]).expect("an instruction");
     }
     starts
 }

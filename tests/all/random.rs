@@ -16,7 +16,7 @@ pub(crate) fn from_insns(insns: Vec<Insn>) -> Program {
     while at < insns.len() {
         let insn = insns[at];
         if (insn.is_call() && insn.src() == CALL_LOCAL) || (insn.is_wide() && insn.src() == LD_FUNC) {
-            let start = i64::from(slot(at)) + 1 + Bpf::read(&insns[at..], 0);
+            let start = i64::from(slot(at)) + 1 + Bpf.read(&insns[at..], 0);
             subprogs.push(u32::try_from(start).expect("a start"));
         }
         at += insn.slots();

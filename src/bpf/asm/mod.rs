@@ -130,7 +130,7 @@ impl Use<'_> {
 
 fn resolve(label: &Use<'_>, to: usize, insns: &mut [Insn]) -> Result<(), AsmReason> {
     let insn = &mut insns[label.insn..];
-    let range = Bpf::range(insn, 0);
+    let range = Bpf.range(insn, 0);
     let next = label.insn + 1;
     let distance = i64::try_from(to.abs_diff(next)).unwrap_or(i64::MAX);
     let displacement = if to < next { -distance } else { distance };
@@ -138,6 +138,6 @@ fn resolve(label: &Use<'_>, to: usize, insns: &mut [Insn]) -> Result<(), AsmReas
         let (min, max) = (i128::from(*range.start()), i128::from(*range.end()));
         return Err(AsmReason::Range { value: displacement.into(), min, max });
     }
-    Bpf::write(insn, 0, displacement);
+    Bpf.write(insn, 0, displacement);
     Ok(())
 }

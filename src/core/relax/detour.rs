@@ -22,7 +22,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             return Ok(());
         };
         let bounce =
-            Bounce { len: i64::from(to_u32(trampoline.len())), reach: Reach::of::<I>(trampoline, 0) };
+            Bounce { len: i64::from(to_u32(trampoline.len())), reach: Reach::of(&self.isa, trampoline, 0) };
         let insns = self.iter().map(|handle| (handle, self.insn(handle).map_or(0, <[_]>::len)));
         let plan = Plan::new(edges, bounce, insns).map_err(|fault| match fault {
             NoPlan::Unreached(target) => {
@@ -103,7 +103,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     fn lead(&mut self, branch: Handle, way: impl Fn(u32) -> Option<Handle>) -> Result<(), Error> {
         let Some(insn) = self.insn(branch) else { return Ok(()) };
         let insn = collect(insn.iter().copied())?;
-        let fields = 0..to_u32(I::fields(&insn));
+        let fields = 0..to_u32(self.isa.fields(&insn));
         let branches = collect(fields.filter_map(|field| {
             let target = way(field).or_else(|| self.target(branch, field))?;
             Some(Branch::new(0, Target::Handle(target)).field(field))

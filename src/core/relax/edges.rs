@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::Relax;
 use super::memory::{Refused, push};
 use crate::core::handle::to_u32;
-use crate::core::retarget::Overlong;
+use crate::core::linearize::branches::Overlong;
 use crate::core::{Error, Handle, Isa, List, Map};
 
 /// A displacement field of a live branch. Positions are those of the output.
@@ -28,10 +28,14 @@ pub(super) struct Reach {
     pub(super) most: i64,
 }
 
+/// No program is so long that it would matter whether a field reaches farther.
+const FARTHEST: i64 = 1 << 40;
+
 impl Reach {
-    pub(super) fn of<I: Isa>(insn: &[I::Unit], field: usize) -> Self {
-        let (base, range) = (I::base(insn, field), I::range(insn, field));
-        Self { least: base.saturating_add(*range.start()), most: base.saturating_add(*range.end()) }
+    pub(super) fn of<I: Isa>(isa: &I, insn: &[I::Unit], field: usize) -> Self {
+        let (base, range) = (isa.base(insn, field), isa.range(insn, field));
+        let from_start = |end: i64| base.saturating_add(end).clamp(-FARTHEST, FARTHEST);
+        Self { least: from_start(*range.start()), most: from_start(*range.end()) }
     }
 
     /// What is left of it if a sixteenth is kept free, for what a loader may insert later.
@@ -82,13 +86,13 @@ impl Edges {
         let (mut from, mut longest) = (0, 1);
         for branch in list.iter() {
             let Some(insn) = list.insn(branch) else { continue };
-            for field in 0..I::fields(insn) {
+            for field in 0..list.isa().fields(insn) {
                 let number = to_u32(field);
                 let Some(target) = list.target(branch, number) else { continue };
                 let Some(to) = map.new_of_handle(target) else { continue };
-                let (reach, detours) = (Reach::of::<I>(insn, field), relax.may_detour(insn, field));
+                let (reach, detours) = (Reach::of(list.isa(), insn, field), relax.may_detour(insn, field));
                 let this =
-                    |overlong: &&Overlong| overlong.field == field && list.name_of(overlong.at) == branch;
+                    |overlong: &&Overlong| overlong.field == field && list.columns.name_of(overlong.at.at()) == branch;
                 if let Some(first) = unreached.next_if(this) {
                     push(&mut overlong, (to_u32(all.len()), first.error))?;
                 }

@@ -56,10 +56,10 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         if !relax.relax(insn, edge.field as usize, long) {
             return None;
         }
-        let old = I::range(insn, edge.field as usize);
+        let old = self.isa.range(insn, edge.field as usize);
         for &(unit, field, of) in &long.branches {
             let units = long.units.get(unit as usize..)?;
-            let new = I::range(&units[..I::len(units)?], field as usize);
+            let new = self.isa.range(units.get(..self.isa.len(units)?)?, field as usize);
             let holds = new.start() <= old.start() && new.end() >= old.end();
             if of == edge.field && (!holds || new == old) {
                 return None;

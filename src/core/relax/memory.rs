@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::core::{Error, linearize};
+use crate::core::{Error, map};
 
 /// The allocator refused.
 pub(super) struct Refused;
@@ -35,6 +35,6 @@ pub(super) fn collect<T>(values: impl IntoIterator<Item = T>) -> Result<Vec<T>, 
 
 pub(super) fn filled<T: Copy>(len: usize, value: T) -> Result<Vec<T>, Refused> {
     let mut column = Vec::new();
-    linearize::resize(&mut column, len, value).map_err(|_| Refused)?;
+    map::resize(&mut column, len, value).map_err(|_| Refused)?;
     Ok(column)
 }

@@ -10,7 +10,7 @@
 //!
 //! 1. A round of lengthening goes on, without linearizing, until every branch that it leaves alone, and that has
 //!    a longer form, reaches. So what can be lengthened after it is part of a form that it made, and no more than
-//!    `f` times [`Isa::MAX_FIELDS`] rounds of lengthening follow one another.
+//!    `f` times the most fields of a branch rounds of lengthening follow one another.
 //! 2. A round of detours makes all branches reach that may detour, or refuses. It passes over the program once,
 //!    leaves at most one island behind each instruction, in it at most two trampolines to each target, and refuses
 //!    to make the program more than 16 times as long.
@@ -30,8 +30,9 @@ mod watches;
 
 use alloc::vec::Vec;
 
-use super::retarget::Overlong;
-use super::{Error, Handle, Isa, Linear, List, Map};
+use super::columns::Columns;
+use super::linearize::branches::Overlong;
+use super::{Error, Isa, Linear, List, Map};
 use edges::Edges;
 
 /// What an instruction set offers to branches that do not reach.
@@ -124,7 +125,7 @@ pub struct Relaxed {
     pub rounds: u32,
 }
 
-impl<I: Isa, A: Copy + Default> List<'_, I, A> {
+impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
     /// As [`linearize_into`](List::linearize_into), but branches that do not reach their targets take
     /// a longer form first, or go through trampolines, as `relax` allows.
     ///
@@ -149,12 +150,30 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     /// # Errors
     ///
     /// As [`linearize_into`](List::linearize_into); [`Error::OutOfRange`] for a branch that does not reach
-    /// and has no longer form and no way by trampolines. The list may then have longer forms and trampolines already,
-    /// but means the same.
+    /// and has no longer form and no way by trampolines. The list is then as it was: before the first edit it is copied
+    /// within its arena.
     pub fn linearize_relaxed(
         &mut self,
         relax: &impl Relax<I>,
         out: &mut Linear<I::Unit, A>,
+    ) -> Result<Relaxed, Error> {
+        let mut before = None;
+        let relaxed = self.relax_rounds(relax, out, &mut before);
+        if relaxed.is_err() {
+            *out = Linear::default();
+            if let Some(before) = before {
+                self.columns = before;
+            }
+        }
+        relaxed
+    }
+
+    /// Linearizes and relaxes in turn, until all branches reach. Keeps the state of the list from before the first edit.
+    fn relax_rounds(
+        &mut self,
+        relax: &impl Relax<I>,
+        out: &mut Linear<I::Unit, A>,
+        before: &mut Option<Columns<'a, I::Unit, A>>,
     ) -> Result<Relaxed, Error> {
         let mut overlong = Vec::new();
         let mut done = Relaxed::default();
@@ -165,10 +184,10 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
                 return Ok(done);
             }
             done.rounds += 1;
-            if let Err(error) = self.relax(relax, &out.map, &overlong, &mut done) {
-                *out = Linear::default();
-                return Err(error);
+            if before.is_none() {
+                *before = Some(self.columns.copy()?);
             }
+            self.relax(relax, &out.map, &overlong, &mut done)?;
         }
     }
 
@@ -185,11 +204,5 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             0 => self.detour(relax, &edges, done),
             _ => Ok(()),
         }
-    }
-
-    /// The handle of the instruction whose units begin at `at`.
-    fn name_of(&self, at: Handle) -> Handle {
-        let inserted = at.index() >= self.base;
-        inserted.then(|| self.body_run(at)).flatten().map_or(at, |run| run.anchor)
     }
 }

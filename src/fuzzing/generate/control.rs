@@ -81,7 +81,7 @@ impl Writer<'_, '_> {
 
     fn lead(&mut self, from: usize, to: usize) {
         let signed = |at: usize| i64::try_from(at).expect("programs are small");
-        Bpf::write(&mut self.insns[from..], 0, signed(to) - signed(from) - 1);
+        Bpf.write(&mut self.insns[from..], 0, signed(to) - signed(from) - 1);
     }
 
     fn turns(&mut self, nest: usize) -> Result<()> {

@@ -143,7 +143,7 @@ impl Writer<'_, '_> {
         for &(at, subprog) in &self.references {
             let displacement =
                 i64::from(subprogs[subprog]) - i64::try_from(at + 1).expect("programs are small");
-            Bpf::write(&mut self.insns[at..], 0, displacement);
+            Bpf.write(&mut self.insns[at..], 0, displacement);
         }
         Ok(Program { insns: core::mem::take(&mut self.insns), subprogs, ..Program::default() })
     }

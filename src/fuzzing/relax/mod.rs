@@ -84,7 +84,7 @@ impl RelaxCase {
         let mut filler = u16::try_from(self.insns.len()).expect("a case is small");
         for (insn, id) in self.insns.iter().zip(1..) {
             let words: Vec<Word> = insn.kind.words(id).collect();
-            let to = insn.to[..Tiny::fields(&words)].iter();
+            let to = insn.to[..Tiny.fields(&words)].iter();
             let to = to.map(|&to| u16::try_from(to + 1).expect("a case is small")).collect();
             items.push(Item { kind: insn.kind, id, to });
             for _ in 0..insn.fillers {
@@ -109,10 +109,10 @@ impl RelaxCase {
         let mut replaced = Vec::new();
         for ((insn, id), &start) in self.insns.iter().zip(1..).zip(&starts) {
             let mut words: Vec<Word> = insn.kind.words(id).collect();
-            for field in 0..Tiny::fields(&words) {
-                let displacement = number(starts[insn.to[field]]) - number(start) - Tiny::base(&words, field);
-                if Tiny::range(&words, field).contains(&displacement) {
-                    Tiny::write(&mut words, field, displacement);
+            for field in 0..Tiny.fields(&words) {
+                let displacement = number(starts[insn.to[field]]) - number(start) - Tiny.base(&words, field);
+                if Tiny.range(&words, field).contains(&displacement) {
+                    Tiny.write(&mut words, field, displacement);
                 } else {
                     words = if words.len() == 1 { Kind::Nop } else { Kind::Wide }.words(id).collect();
                     replaced.push((start, insn, id));
@@ -127,7 +127,7 @@ impl RelaxCase {
         for (start, insn, id) in replaced {
             let words: Vec<Word> = insn.kind.words(id).collect();
             let branches: Vec<Branch> = (0..)
-                .zip(&insn.to[..Tiny::fields(&words)])
+                .zip(&insn.to[..Tiny.fields(&words)])
                 .map(|(field, &to)| Branch::new(0, Target::Handle(handle(starts[to]))).field(field))
                 .collect();
             list.replace(handle(start), Patch::new(&words).branches(&branches)).expect("a good patch");
@@ -140,7 +140,7 @@ impl RelaxCase {
         }
         let relaxed = list.linearize_relaxed(&self.ways, out);
         list.check().unwrap();
-        let fields = |insn| (0..Tiny::fields(insn)).map(move |field| *Tiny::range(insn, field).end());
+        let fields = |insn| (0..Tiny.fields(insn)).map(move |field| *Tiny.range(insn, field).end());
         let shortest = list.iter().filter_map(|handle| list.insn(handle)).flat_map(fields).min();
         (relaxed, shortest.unwrap_or(i64::MAX))
     }
@@ -209,7 +209,7 @@ fn check_ways(case: &RelaxCase, items: &[Item], units: &[Word]) {
     for (index, item) in items.iter().enumerate() {
         // What is inserted only leads on.
         while units[at].id == 0 {
-            at += Tiny::len(&units[at..]).expect("an instruction");
+            at += Tiny.len(&units[at..]).expect("an instruction");
         }
         assert_eq!(units[at].id, item.id, "the order of what was there");
         let next = items.get(index + 1).map(|next| next.id);
@@ -220,7 +220,7 @@ fn check_ways(case: &RelaxCase, items: &[Item], units: &[Word]) {
         }
         walk.outcomes(at, &mut found);
         assert_eq!(found, expected, "out of {} ({:?})", item.id, units[at]);
-        at += Tiny::len(&units[at..]).expect("an instruction");
+        at += Tiny.len(&units[at..]).expect("an instruction");
     }
     for (at, word) in units.iter().enumerate() {
         assert!(
@@ -239,12 +239,12 @@ struct Walk<'o> {
 impl Walk<'_> {
     /// Finds where control comes out of the instruction at `at`.
     fn outcomes(&mut self, at: usize, outcomes: &mut Outcomes) {
-        let len = Tiny::len(&self.units[at..]).expect("an instruction");
+        let len = Tiny.len(&self.units[at..]).expect("an instruction");
         let insn = &self.units[at..at + len];
         let kind = insn[0].kind;
         outcomes.clear();
-        for field in 0..Tiny::fields(insn) {
-            let to = number(at) + Tiny::base(insn, field) + Tiny::read(insn, field);
+        for field in 0..Tiny.fields(insn) {
+            let to = number(at) + Tiny.base(insn, field) + Tiny.read(insn, field);
             let to = usize::try_from(to).expect("it leads into the program");
             outcomes.push(if kind.is_call() { Some(self.units[to].id) } else { self.follow(at, to) });
         }
@@ -264,9 +264,9 @@ impl Walk<'_> {
             (low, high) = (low.min(at), high.max(at));
             self.visited[at] = true;
             assert!(self.units[at].kind.is_jump(), "an instruction out of nothing");
-            let len = Tiny::len(&self.units[at..]).expect("an instruction");
+            let len = Tiny.len(&self.units[at..]).expect("an instruction");
             let insn = &self.units[at..at + len];
-            let to = number(at) + Tiny::base(insn, 0) + Tiny::read(insn, 0);
+            let to = number(at) + Tiny.base(insn, 0) + Tiny.read(insn, 0);
             at = usize::try_from(to).expect("it leads into the program");
         }
         assert!(self.units[at].kind != Kind::Inner, "into the middle of an instruction");

@@ -73,7 +73,7 @@ fn reaches(form: Form, at: usize, leads_to: impl ExactSizeIterator<Item = usize>
     let words: Vec<Word> = form.last.words(0).collect();
     let at = number(at + form.last_at());
     leads_to.enumerate().all(|(field, to)| {
-        Tiny::range(&words, field).contains(&(number(to) - at - Tiny::base(&words, field)))
+        Tiny.range(&words, field).contains(&(number(to) - at - Tiny.base(&words, field)))
     })
 }
 
@@ -82,7 +82,7 @@ fn reaches(form: Form, at: usize, leads_to: impl ExactSizeIterator<Item = usize>
 pub(super) fn must_have_ways(items: &[Item], ways: Ways, shortest: i64) -> bool {
     let Some(trampoline) = ways.trampoline else { return false };
     let places = places(items, &originals(items));
-    let mut reach = shortest.min(*Tiny::range(&[trampoline], 0).end());
+    let mut reach = shortest.min(*Tiny.range(&[trampoline], 0).end());
     let mut over: BTreeMap<usize, BTreeSet<(u16, bool)>> = BTreeMap::new();
     for item in items {
         if item.kind.is_call() {
@@ -91,7 +91,7 @@ pub(super) fn must_have_ways(items: &[Item], ways: Ways, shortest: i64) -> bool 
         let words: Vec<Word> = item.kind.words(item.id).collect();
         for (field, to) in item.to.iter().enumerate() {
             let (from, place) = (places[usize::from(item.id)], places[usize::from(*to)]);
-            reach = reach.min(*Tiny::range(&words, field).end());
+            reach = reach.min(*Tiny.range(&words, field).end());
             for cut in from.min(place)..from.max(place) {
                 over.entry(cut).or_default().insert((*to, from < place));
             }

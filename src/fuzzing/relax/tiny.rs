@@ -75,22 +75,20 @@ impl Kind {
     }
 }
 
-/// The instruction set. A value of it is never needed.
-#[derive(Debug)]
-pub(super) enum Tiny {}
+/// The instruction set.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tiny;
 
 impl Isa for Tiny {
     type Unit = Word;
 
-    const MAX_FIELDS: usize = 2;
-
-    fn len(units: &[Word]) -> Option<usize> {
+    fn len(&self, units: &[Word]) -> Option<usize> {
         let first = units.first().filter(|first| first.kind != Kind::Inner)?;
         let len = first.kind.len();
         (len <= units.len()).then_some(len)
     }
 
-    fn fields(insn: &[Word]) -> usize {
+    fn fields(&self, insn: &[Word]) -> usize {
         match insn[0].kind {
             Kind::Inner | Kind::Nop | Kind::Wide | Kind::Stop => 0,
             Kind::Fork => 2,
@@ -98,15 +96,15 @@ impl Isa for Tiny {
         }
     }
 
-    fn base(insn: &[Word], _: usize) -> i64 {
+    fn base(&self, insn: &[Word], _: usize) -> i64 {
         i64::from(!matches!(insn[0].kind, Kind::WideIf | Kind::Fork)) * if insn.len() == 2 { 2 } else { 1 }
     }
 
-    fn read(insn: &[Word], field: usize) -> i64 {
+    fn read(&self, insn: &[Word], field: usize) -> i64 {
         i64::from(insn[field].to)
     }
 
-    fn range(insn: &[Word], _: usize) -> RangeInclusive<i64> {
+    fn range(&self, insn: &[Word], _: usize) -> RangeInclusive<i64> {
         match insn[0].kind {
             Kind::NarrowIf | Kind::NarrowUnless | Kind::NarrowJump => -8..=7,
             Kind::FarJump | Kind::FarCall => -32768..=32767,
@@ -114,7 +112,7 @@ impl Isa for Tiny {
         }
     }
 
-    fn write(insn: &mut [Word], field: usize, displacement: i64) {
+    fn write(&self, insn: &mut [Word], field: usize, displacement: i64) {
         insn[field].to = displacement.try_into().expect("it is in range");
     }
 }

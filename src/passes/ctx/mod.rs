@@ -176,11 +176,11 @@ pub fn run<'t, T: Copy + Default>(
         {
             let known = known(&Site { handle: at, insn, aux });
             if known.nospec {
-                bar(list, at)?;
+                bar(cursor.list_mut(), at)?;
                 report.barriers += 1;
             }
             if known.nospec_result && matches!(insn.class(), ST | STX) {
-                patch(list, at, Patch::new(&[insn, BARRIER]))?;
+                patch(cursor.list_mut(), at, Patch::new(&[insn, BARRIER]))?;
                 report.barriers += 1;
             } else if let Memory::Context(table) = known.memory
                 && is_access(insn, options.version)
@@ -189,14 +189,14 @@ pub fn run<'t, T: Copy + Default>(
                 access::convert(&mut code, insn, table, options.ax)
                     .ok_or(Error::NoConversion { at, insn })?;
                 check_len(code.len(), options.version, at)?;
-                patch(list, at, Patch::new(&code))?;
+                patch(cursor.list_mut(), at, Patch::new(&code))?;
                 *(if insn.class() == LDX { &mut report.loads } else { &mut report.stores }) += 1;
             } else if let Some(marked) = marked(insn, &known.memory) {
                 // In place: its facts stay as they are.
-                list.replace(at, &[marked][..])?;
+                cursor.list_mut().replace(at, &[marked][..])?;
                 report.marked += 1;
             }
-            report.exits += u32::from(exits.leave(list, at, insn, options)?);
+            report.exits += u32::from(exits.leave(cursor.list_mut(), at, insn, options)?);
         }
         cursor.move_past();
     }

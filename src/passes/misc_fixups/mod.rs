@@ -146,13 +146,13 @@ pub fn run<T: Copy + Default, H: Host<T> + ?Sized>(
         match rewrite(&mut code, &site(list, at)?, host, options, &mut report)? {
             Edit::None => {}
             // The facts stay as they are.
-            Edit::InPlace => drop(list.replace(at, Patch::new(&code))?),
-            Edit::Patch => patch_and_tell(list, at, Patch::new(&code), host)?,
+            Edit::InPlace => drop(cursor.list_mut().replace(at, Patch::new(&code))?),
+            Edit::Patch => patch_and_tell(cursor.list_mut(), at, Patch::new(&code), host)?,
             Edit::Bound(kind) => {
                 let (_, slot) = subprogs.grown(walk.subprog, kind.stack())?;
                 let branches = [Branch::new(may_goto::JUMP, Target::Handle(branch_target(list, at)?))];
                 kind.write(&mut code, slot, options.ax);
-                patch_and_tell(list, at, Patch::new(&code).branches(&branches), host)?;
+                patch_and_tell(cursor.list_mut(), at, Patch::new(&code).branches(&branches), host)?;
                 entries[walk.subprog] = walk.first.map(Entry::new);
             }
         }
@@ -286,7 +286,7 @@ pub fn inline_loops<T: Copy + Default, H: Host<T> + ?Sized>(
             let branches = [Branch::new(bpf_loop::CALL, Target::Handle(callback))];
             code.clear();
             bpf_loop::write(&mut code, slot);
-            patch_and_tell(list, at, Patch::new(&code).branches(&branches), host)?;
+            patch_and_tell(cursor.list_mut(), at, Patch::new(&code).branches(&branches), host)?;
             grown.push((walk.subprog, depth));
             report.loops += 1;
         }

@@ -36,7 +36,7 @@ impl Entry {
             u32::try_from(code.len()).map_err(|_| crate::core::Error::TooLong { units: code.len() })?;
         let insn = list.insn(self.first).ok_or(crate::core::Error::Deleted(self.first))?;
         code.extend_from_slice(insn);
-        let target = if Bpf::fields(insn) > 0 { Some(branch_target(list, self.first)?) } else { None };
+        let target = if Bpf.fields(insn) > 0 { Some(branch_target(list, self.first)?) } else { None };
         let branch = target.map(|target| Branch::new(unit, Target::Handle(target)));
         self.moved = patch(list, self.first, Patch::new(code).branches(branch.as_slice()))?.at(unit);
         Ok(())
@@ -61,7 +61,7 @@ pub(super) fn retarget<T: Copy + Default>(
             // What stood between the start and the first live instruction was deleted.
             && (target == first || first < end && (starts[walk.subprog]..first.index()).contains(&target.index()))
         {
-            list.replace(at, Patch::new(&[jump]).branches(&[Branch::new(0, Target::Handle(moved))]))?;
+            cursor.list_mut().replace(at, Patch::new(&[jump]).branches(&[Branch::new(0, Target::Handle(moved))]))?;
         }
         cursor.move_past();
     }

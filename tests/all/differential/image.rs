@@ -43,7 +43,7 @@ impl Image {
 
     /// The number of the function that an instruction refers to.
     fn function_behind(&self, at: usize) -> i32 {
-        let start = i64::from(slot(at)) + 1 + Bpf::read(&self.insns[at..], 0);
+        let start = i64::from(slot(at)) + 1 + Bpf.read(&self.insns[at..], 0);
         let number = self.funcs.iter().position(|func| i64::from(func.insn_off) == start);
         number.and_then(|number| i32::try_from(number).ok()).unwrap_or(-1)
     }

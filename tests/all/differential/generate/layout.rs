@@ -91,7 +91,7 @@ impl Writer {
     /// Makes the instruction at `at` lead to `to`.
     fn lead(&mut self, at: usize, to: usize) {
         let displacement = i64::from(slot(to)) - i64::from(slot(at)) - 1;
-        Bpf::write(&mut self.insns[at..], 0, displacement);
+        Bpf.write(&mut self.insns[at..], 0, displacement);
     }
 
     /// At the start of each function, and at each, some or no other instruction; or there are none at all.

@@ -236,7 +236,7 @@ impl<'a> Scope<'a> {
                 }
                 self.write(dst, is_wide);
             }
-            JMP | JMP32 if Bpf::fields(&[insn]) > 0 => {
+            JMP | JMP32 if Bpf.fields(&[insn]) > 0 => {
                 let is_wide = insn.class() == JMP;
                 if insn.is_reg() {
                     self.read(src, is_wide);

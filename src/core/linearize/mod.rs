@@ -1,13 +1,17 @@
-//! [`List::linearize`]: lays the list out in one sweep, then fixes every branch with two look-ups.
+//! [`List::linearize`]: lays the list out in one sweep, then makes every branch lead to where its target went.
+
+pub(super) mod branches;
+mod fill;
+mod sweep;
 
 use alloc::vec::Vec;
 
-use super::fill;
-use super::layout::Layout;
-use super::map::Map;
-use super::retarget::{Overlong, Retarget};
-use super::words::WORD;
+use super::columns::WORD;
+use super::handle::to_u32;
+use super::map::{self, Map, MapWord};
 use super::{Error, Handle, Isa, List};
+use branches::{Aim, Overlong};
+use sweep::Sweep;
 
 /// A linearized program.
 #[derive(Clone, Debug)]
@@ -18,10 +22,10 @@ pub struct Linear<U, A = ()> {
     pub aux: Vec<A>,
     /// Where everything went.
     pub map: Map,
-    /// Branches that are to be fixed after the layout: their units in the list, and where they are now.
-    pub(super) branches: Vec<(Handle, u32)>,
+    /// Branches that are to be fixed after the sweep: their units in the list, and where they are now.
+    branches: Vec<(Handle, u32)>,
     /// A label, and the label inside its prepended code that it coincides with, while that is laid out.
-    pub(super) aliases: Vec<(Handle, Handle)>,
+    aliases: Vec<(Handle, Handle)>,
 }
 
 impl<U, A> Default for Linear<U, A> {
@@ -37,7 +41,7 @@ impl<U, A> Default for Linear<U, A> {
 }
 
 impl<U, A> Linear<U, A> {
-    pub(super) fn clear(&mut self) {
+    fn clear(&mut self) {
         let Self { units, aux, map, branches, aliases } = self;
         units.clear();
         aux.clear();
@@ -66,9 +70,9 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     ///
     /// # Errors
     ///
-    /// [`Error::BranchOutside`], [`Error::BranchIntoInsn`], [`Error::DeletedTail`],
-    /// [`Error::OutOfRange`] for the first live branch that has no place to go; [`Error::NoSuchInsn`] for
-    /// one with a target that is a handle of another list; [`Error::OutOfMemory`]. `out` is empty then.
+    /// [`Error::BranchOutside`], [`Error::BranchIntoInsn`], [`Error::DeletedTail`], [`Error::PastEnd`],
+    /// [`Error::OutOfRange`] for the first live branch that has no place to go; [`Error::OutOfMemory`]. `out` is empty
+    /// then.
     pub fn linearize_into(&self, out: &mut Linear<I::Unit, A>) -> Result<(), Error> {
         let mut overlong = Vec::new();
         let fault = self.linearize_reachable(out, &mut overlong).err();
@@ -91,44 +95,61 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         out: &mut Linear<I::Unit, A>,
         overlong: &mut Vec<Overlong>,
     ) -> Result<(), (u32, Error)> {
-        let result = self.sweep(out, overlong);
+        let result = self.phases(out, overlong);
         if result.is_err() {
             out.clear();
         }
         result
     }
 
-    fn sweep(&self, out: &mut Linear<I::Unit, A>, overlong: &mut Vec<Overlong>) -> Result<(), (u32, Error)> {
-        debug_assert_eq!(self.check(), Ok(()), "before linearization");
+    fn phases(&self, out: &mut Linear<I::Unit, A>, overlong: &mut Vec<Overlong>) -> Result<(), (u32, Error)> {
+        self.check_before_linearization();
         self.prepare(out).map_err(|error| (0, error))?;
-        let new_len = Layout::new(self, out).run().map_err(|error| (0, error))?;
-        debug_assert_eq!(new_len, self.live as usize);
-        out.units.truncate(new_len);
-        out.aux.truncate(new_len);
-        let Linear { units, map, branches, .. } = out;
-        let mut retarget = Retarget::new(self, units, map, overlong);
-        retarget.inserted_branches();
-        retarget.other_branches(branches);
-        retarget.finish()
+        let Linear { units, aux, map, branches, aliases } = out;
+        let new_len =
+            Sweep::new(self, units, aux, map, branches, aliases).run().map_err(|error| (0, error))?;
+        debug_assert_eq!(new_len, self.live_len() as usize);
+        units.truncate(new_len);
+        aux.truncate(new_len);
+        let mut aim = Aim::new(self, units, map, overlong);
+        aim.inserted_branches();
+        aim.noted_branches(branches);
+        aim.finish()
     }
 
     /// Makes the output as long as it will be, and some more.
     fn prepare(&self, out: &mut Linear<I::Unit, A>) -> Result<(), Error> {
         let Linear { units, aux, map, branches, aliases } = out;
+        let columns = &self.columns;
         branches.clear();
         aliases.clear();
-        let original = &self.words[..self.base as usize / WORD];
-        map.prepare(self.original_len(), self.live, self.fresh() as usize, original)?;
-        let len = self.live as usize + fill::SLACK;
-        resize(units, len, I::Unit::default())?;
-        resize(aux, len, A::default())
+        map.own.clear();
+        map.starts.clear();
+        map.wide.clear();
+        (map.old_len, map.new_len) = (self.original_len(), self.live_len());
+        let words = columns.original.len() / WORD + 1;
+        map::resize(&mut map.words, words, MapWord::default())?;
+        let rows = (0..words).filter(|&word| columns.words.touched(word) != 0).count() + 1;
+        map::resize(&mut map.rows, rows * WORD, 0)?;
+        copy_bits(&mut map.dead, &columns.words.dead[..words])?;
+        copy_bits(&mut map.inner, &columns.words.inner[..words])?;
+        let chunks = columns.chunks().map(|chunk| (chunk.start, chunk.end()));
+        map.records.prepare(columns.records.len(), columns.records.starts(), chunks)?;
+        let len = self.live_len() as usize + fill::SLACK;
+        map::resize(units, len, I::Unit::default())?;
+        map::resize(aux, len, A::default())
     }
 }
 
-/// Makes `column` this long, whatever it held.
-pub(super) fn resize<T: Copy>(column: &mut Vec<T>, len: usize, value: T) -> Result<(), Error> {
-    column.truncate(len);
-    column.try_reserve_exact(len - column.len()).map_err(|_| Error::OutOfMemory)?;
-    column.resize(len, value);
+/// Makes a column of bits the same as another one.
+fn copy_bits(to: &mut Vec<u64>, from: &[u64]) -> Result<(), Error> {
+    to.clear();
+    map::reserve(to, from.len())?;
+    to.extend_from_slice(from);
     Ok(())
+}
+
+/// The handle of a unit.
+fn handle(at: usize) -> Handle {
+    Handle::new(to_u32(at))
 }

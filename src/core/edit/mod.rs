@@ -1,11 +1,13 @@
-//! The five edits: replace, prepend (on every way in, or on the way from above), append, delete.
+//! The five edits: replace, prepend (on every way in, or on the way from above), append, delete. Those that insert
+//! take the quick way if they can ([`quick`]), and else the general one ([`general`]).
+
+mod general;
+mod quick;
 
 use core::ops::Range;
 
+use super::columns::{Kind, WORD, Window, Words, ones, up_to};
 use super::handle::to_u32;
-use super::list::Window;
-use super::site::{Chain, RunId};
-use super::words::{WORD, ones, up_to};
 use super::{Error, Handle, Inserted, Isa, List, Patch};
 
 impl<I: Isa, A: Copy + Default> List<'_, I, A> {
@@ -28,7 +30,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     where
         I::Unit: 'p,
     {
-        self.insert(handle, patch.into(), Chain::Body)
+        self.insert(handle, patch.into(), Kind::Body)
     }
 
     /// Inserts `patch` before an instruction, on every way in: a branch to the instruction lands on
@@ -47,7 +49,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     where
         I::Unit: 'p,
     {
-        self.insert(handle, patch.into(), Chain::Pre)
+        self.insert(handle, patch.into(), Kind::Pre)
     }
 
     /// Inserts `patch` before an instruction, only for control that falls in from above: a branch to
@@ -67,7 +69,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     where
         I::Unit: 'p,
     {
-        self.insert(handle, patch.into(), Chain::Fall)
+        self.insert(handle, patch.into(), Kind::Fall)
     }
 
     /// Inserts `patch` after an instruction, for control that leaves it downwards: a branch to what
@@ -86,7 +88,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     where
         I::Unit: 'p,
     {
-        self.insert(handle, patch.into(), Chain::Post)
+        self.insert(handle, patch.into(), Kind::Post)
     }
 
     /// Deletes an instruction: a branch to it lands on the next live one. Its fact is lost; what was
@@ -99,7 +101,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     /// [`Error::NoSuchInsn`] or [`Error::Deleted`].
     pub fn delete(&mut self, handle: Handle) -> Result<(), Error> {
         self.check_live(handle)?;
-        self.kill(handle);
+        self.kill(handle.at());
         self.check_edit();
         Ok(())
     }
@@ -114,41 +116,43 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     ///
     /// [`Error::NoSuchInsn`] if an end of the range is in the middle of an instruction or out of the program.
     pub fn delete_range(&mut self, range: Range<u32>) -> Result<u32, Error> {
-        let before = self.live;
-        self.window = Window::CLOSED;
+        let before = self.columns.live;
+        self.columns.window = Window::CLOSED;
         for end in [range.start, range.end] {
-            if end > self.original_len() || self.words.is_inner(end as usize) {
+            if end > self.original_len() || self.columns.is_inner(end as usize) {
                 return Err(Error::NoSuchInsn(Handle::new(end.min(Handle::MAX))));
             }
         }
         let (mut at, end) = (range.start as usize, range.end as usize);
         while at < end {
-            let (index, bit) = (at / WORD, at % WORD);
+            let (word, bit) = (at / WORD, at % WORD);
             let here = (WORD - bit).min(end - at);
             let mask = up_to(here) << bit;
-            let word = &mut self.words[index];
-            let edited = word.edited & !word.dead & mask;
+            let words = &mut self.columns.words;
+            let edited = words.edited[word] & !words.dead[word] & mask;
             // Either all units, or, as yet, only those of an instruction that began in the word before.
-            let gone = if edited == 0 { mask } else { word.carried() & mask };
-            self.live -= (!word.dead & gone).count_ones();
-            word.dead |= gone;
+            let gone = if edited == 0 { mask } else { words.carried(word) & mask };
+            let fresh = !words.dead[word] & gone;
+            words.dead[word] |= gone;
+            let left = mask & !(words.dead[word] | words.inner[word]);
+            self.columns.live -= fresh.count_ones();
             if edited != 0 {
-                for at in ones(mask & !(word.dead | word.inner), index * WORD) {
-                    self.kill(Handle::new(to_u32(at)));
+                for at in ones(left, word * WORD) {
+                    self.kill(at);
                 }
-            } else if let Some(facts) = self.aux.sized_mut() {
+            } else if let Some(facts) = self.columns.facts.sized_mut() {
                 facts[at..at + here].fill(A::default());
             }
             at += here;
         }
         self.check_edit();
-        Ok(before - self.live)
+        Ok(before - self.columns.live)
     }
 
     #[inline]
     pub(super) fn check_live(&self, handle: Handle) -> Result<(), Error> {
-        let at = handle.at();
-        if at < self.base as usize && !self.words.has(at, |word| word.inner | word.dead) {
+        let (at, words) = (handle.at(), &self.columns.words);
+        if at < self.columns.base && (words.inner[at / WORD] | words.dead[at / WORD]) >> (at % WORD) & 1 == 0 {
             return Ok(());
         }
         self.check_unusual(handle)
@@ -156,46 +160,33 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
 
     #[cold]
     fn check_unusual(&self, handle: Handle) -> Result<(), Error> {
-        if !self.is_insn(handle) || handle == self.end() {
+        if !self.columns.is_insn(handle) || handle == self.end() {
             return Err(Error::NoSuchInsn(handle));
         }
-        if self.words.is_dead(handle.at()) {
+        if self.columns.is_dead(handle.at()) {
             return Err(Error::Deleted(handle));
         }
         Ok(())
     }
 
-    /// Deletes a live instruction.
+    /// Deletes a live instruction. Keeps all invariants.
     #[inline]
-    fn kill(&mut self, handle: Handle) {
-        self.window = Window::CLOSED;
-        let (at, len) = (handle.at(), self.len_at(handle));
-        let (index, bit) = (at / WORD, at % WORD);
-        let edited = self.words[index].edited >> bit & 1 != 0;
-        self.live -= if edited { to_u32(self.len_at(self.body(handle))) } else { to_u32(len) };
-        if bit + len <= WORD {
-            self.words[index].dead |= up_to(len) << bit;
-        } else {
-            for at in at..at + len {
-                self.words[at / WORD].dead |= 1 << (at % WORD);
-            }
+    fn kill(&mut self, at: usize) {
+        let columns = &mut self.columns;
+        if columns.window.word == at / WORD {
+            columns.window.units &= !(1 << (at % WORD));
         }
-        self.aux[at] = A::default();
-        self.touch(handle);
-    }
-
-    /// Notes that something was done to an instruction, if a run has to know.
-    #[inline]
-    pub(super) fn touch(&mut self, handle: Handle) {
-        if handle.index() >= self.base {
-            self.touch_run(self.run_of(handle));
+        let (words, local) = columns.words_at_mut(at);
+        let len = words.len_at(local);
+        Words::set(words.dead, local, len);
+        let edited = words.edited[local / WORD] >> (local % WORD) & 1 != 0;
+        columns.live -= to_u32(len);
+        *columns.fact_mut(at) = A::default();
+        if edited && let Some(body) = columns.body_record(at) {
+            columns.live += to_u32(len);
+            columns.live -= to_u32(columns.len_at(columns.records.get(body).start));
+            columns.records.split(body);
         }
-    }
-
-    fn touch_run(&mut self, RunId(run): RunId) {
-        let run = &mut self.runs[run.at()];
-        run.touch();
-        let at = run.anchor.at();
-        self.words[at / WORD].bodies &= !(1 << (at % WORD));
+        columns.touch(at);
     }
 }
