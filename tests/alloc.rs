@@ -310,8 +310,8 @@ fn parts_that_were_removed_are_counted_before_memory_is_taken() {
 }
 
 /// An instruction set of which jumps do not reach far. An instruction is a unit, and keeps its number wherever it goes.
-#[derive(Debug)]
-enum Short {}
+#[derive(Clone, Copy, Debug, Default)]
+struct Short;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Unit {
@@ -335,29 +335,27 @@ enum Kind {
 impl Isa for Short {
     type Unit = Unit;
 
-    const MAX_FIELDS: usize = 1;
-
-    fn len(units: &[Unit]) -> Option<usize> {
+    fn len(&self, units: &[Unit]) -> Option<usize> {
         units.first().map(|_| 1)
     }
 
-    fn fields(insn: &[Unit]) -> usize {
+    fn fields(&self, insn: &[Unit]) -> usize {
         usize::from(insn[0].kind != Kind::Plain)
     }
 
-    fn base(_: &[Unit], _: usize) -> i64 {
+    fn base(&self, _: &[Unit], _: usize) -> i64 {
         0
     }
 
-    fn read(insn: &[Unit], _: usize) -> i64 {
+    fn read(&self, insn: &[Unit], _: usize) -> i64 {
         insn[0].to.into()
     }
 
-    fn range(insn: &[Unit], _: usize) -> RangeInclusive<i64> {
+    fn range(&self, insn: &[Unit], _: usize) -> RangeInclusive<i64> {
         if insn[0].kind == Kind::FarJump { i16::MIN.into()..=i16::MAX.into() } else { -64..=64 }
     }
 
-    fn write(insn: &mut [Unit], _: usize, displacement: i64) {
+    fn write(&self, insn: &mut [Unit], _: usize, displacement: i64) {
         insn[0].to = displacement.try_into().expect("it is in range");
     }
 }

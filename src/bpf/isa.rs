@@ -275,11 +275,7 @@ mod tests {
             for len in [1, 2, 7, 8, 9, 63, 64, 65, 66, 200] {
                 let units = &units[start..(start + len).min(units.len())];
                 for over in 0..2 {
-                    assert_eq!(
-                        Bpf.scan(units, over),
-                        Marks::scan(&Bpf, units, over),
-                        "{start} {len} {over}"
-                    );
+                    assert_eq!(Bpf.scan(units, over), Marks::scan(&Bpf, units, over), "{start} {len} {over}");
                 }
             }
         }

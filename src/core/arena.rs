@@ -139,5 +139,5 @@ impl Arena {
     }
 }
 
-#[cfg(all(test, feature = "fuzzing"))]
+#[cfg(all(test, feature = "bpf"))]
 mod tests;

@@ -152,6 +152,13 @@ impl<'a, I: Isa, A: Copy + Default> List<'a, I, A> {
     }
 }
 
+/// The position that a displacement leads to, counted from `base` behind position `at`; what no `i64` holds is cut to it.
+pub(super) fn reached(at: u32, base: i64, displacement: i64) -> i64 {
+    let target = i128::from(at) + i128::from(base) + i128::from(displacement);
+    let end = if target < 0 { i64::MIN } else { i64::MAX };
+    i64::try_from(target).unwrap_or(end)
+}
+
 /// How many units may be inserted into a list of `units`.
 fn most_inserted(arena: &Arena, units: usize, base: usize) -> usize {
     (arena.limits().units as usize - units).min(Handle::MAX as usize - base)
@@ -255,8 +262,7 @@ impl<I: Isa, A> List<'_, I, A> {
             let first = self.columns.targets_of(&self.isa, at);
             return self.columns.targets.get(first + field).copied().ok_or(-1);
         }
-        let from = i64::from(to_u32(at)).saturating_add(self.isa.base(insn, field));
-        let target = from.saturating_add(self.isa.read(insn, field));
+        let target = reached(to_u32(at), self.isa.base(insn, field), self.isa.read(insn, field));
         match usize::try_from(target) {
             Ok(index) if index < self.columns.original.len() => Ok(Handle::new(to_u32(index))),
             _ => Err(target),
@@ -283,5 +289,5 @@ impl<I: Isa, A> fmt::Debug for List<'_, I, A> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "bpf"))]
 mod tests;

@@ -165,7 +165,9 @@ impl Model {
             model.nodes[id].untouched = true;
             let Node { origin, ref units, .. } = model.nodes[id];
             model.nodes[id].to = (0..Toy::default().fields(units))
-                .map(|field| i64::from(origin) + Toy::default().base(units, field) + Toy::default().read(units, field))
+                .map(|field| {
+                    i64::from(origin) + Toy::default().base(units, field) + Toy::default().read(units, field)
+                })
                 .map(|position| match usize::try_from(position).ok().and_then(|at| model.owner.get(at)) {
                     Some(&(id, 0)) if id != end => To::Insn(id),
                     Some(&(id, inner)) if id != end => To::Inside(model.nodes[id].origin + inner),
@@ -352,7 +354,8 @@ impl Model {
         for &(unit, insn) in insns {
             let mut own = Vec::new();
             for (field, number) in (0..Toy::default().fields(insn)).zip(0..) {
-                let to = i64::from(unit) + Toy::default().base(insn, field) + Toy::default().read(insn, field);
+                let to =
+                    i64::from(unit) + Toy::default().base(insn, field) + Toy::default().read(insn, field);
                 let target = match listed {
                     [(at, of, target), rest @ ..] if (*at, *of) == (unit, number) => {
                         listed = rest;

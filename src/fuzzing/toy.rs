@@ -24,10 +24,6 @@ pub struct Toys<const MOST: usize>;
 /// With up to two fields.
 pub type Toy = Toys<2>;
 
-/// With up to one field, as most instruction sets are.
-#[cfg(test)]
-pub(crate) type OneField = Toys<1>;
-
 const NARROW: u16 = 1 << 4;
 const FROM_END: u16 = 1 << 5;
 

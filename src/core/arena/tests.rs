@@ -21,7 +21,7 @@ fn a_reset_keeps_what_such_lists_need_and_no_more() {
     for limit in [None, Some(1 << 20)] {
         let mut arena = Arena::with_limits(Limits { bytes: limit, ..Limits::default() });
         let one = kept(&mut arena, 1);
-        let of_edits = 1000 * (size_of::<super::super::site::Run>() + 2 * size_of::<u16>());
+        let of_edits = 1000 * (12 + 2 * size_of::<u16>());
         assert!((of_edits..2 * of_edits).contains(&one), "{one}");
         assert_eq!(kept(&mut arena, 1), one);
         let three = kept(&mut arena, 3);

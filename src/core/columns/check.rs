@@ -155,6 +155,9 @@ impl<I: Isa, A> List<'_, I, A> {
                 let apart = record.kind() == Kind::Body
                     && (columns.is_dead(record.anchor) || columns.is_site(record.anchor));
                 ensure(record.meta.is_split() == (touched || apart), 3, id)?;
+                if record.kind() == Kind::Body {
+                    ensure(!columns.is_dead(start) && !columns.is_edited(start), 6, start)?;
+                }
                 ensure(!record.meta.is_labeled() || columns.is_dead(end - 1), 3, id)?;
                 ended = end;
                 id += 1;
@@ -169,7 +172,9 @@ impl<I: Isa, A> List<'_, I, A> {
         for at in self.all().filter(|&at| at != columns.original.len()) {
             if columns.is_inner(at) {
                 ensure(at != 0 && at != columns.base && !self.is_branch(at), 1, at)?;
-            } else if !columns.is_label(at) {
+            } else if columns.is_label(at) {
+                ensure(!self.is_branch(at), 1, at)?;
+            } else {
                 let insn = columns.units(at);
                 ensure(self.isa.len(insn) == Some(insn.len()), 1, at)?;
                 let fields = self.isa.fields(insn);
@@ -272,14 +277,16 @@ impl<I: Isa, A> List<'_, I, A> {
         for chunk in columns.chunks() {
             for at in chunk.start..chunk.end() {
                 let local = at - chunk.start;
-                let counted = !local.is_multiple_of(WORD) || chunk.words.targets[local / WORD] as usize == targets;
+                let counted =
+                    !local.is_multiple_of(WORD) || chunk.words.targets[local / WORD] as usize == targets;
                 ensure(counted, 8, at)?;
                 if !self.is_branch(at) {
                     continue;
                 }
                 ensure(columns.targets_of(&self.isa, at) == targets, 8, at)?;
                 for _ in 0..self.isa.fields(columns.units(at)) {
-                    let target = columns.targets.get(targets).ok_or(Broken { invariant: 8, at: to_u32(at) })?;
+                    let target =
+                        columns.targets.get(targets).ok_or(Broken { invariant: 8, at: to_u32(at) })?;
                     ensure(columns.is_insn(*target), 8, at)?;
                     targets += 1;
                 }
@@ -315,5 +322,5 @@ fn check_behind<U, A>(chunk: &Chunk<'_, U, A>) -> Result<(), Broken> {
 
 const _: () = assert!(size_of::<Meta>() == 4);
 
-#[cfg(all(test, feature = "fuzzing"))]
+#[cfg(all(test, feature = "bpf"))]
 mod tests;

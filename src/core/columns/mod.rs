@@ -12,8 +12,8 @@ use bumpalo::collections::Vec;
 
 pub use check::Broken;
 pub(super) use facts::Facts;
-pub(super) use records::{Block, Kind, MAX_LEN, MAX_RECORDS, Meta, Record, RecordId, Records, Site, Slot};
 pub(super) use records::PackedSlot;
+pub(super) use records::{Block, Kind, MAX_LEN, MAX_RECORDS, Meta, Record, RecordId, Records, Site, Slot};
 pub(super) use words::{WORD, Words, below, ones, up_to};
 
 use super::arena::Usage;
@@ -204,7 +204,10 @@ impl<'a, U: Copy, A: Copy + Default> Columns<'a, U, A> {
     /// caller enters what the words say of them, without which invariants 1 and 3 do not hold.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "an edit takes half as many instructions where it is made")]
-    #[expect(unsafe_code, reason = "one check for two columns, which otherwise is made again between the writes")]
+    #[expect(
+        unsafe_code,
+        reason = "one check for two columns, which otherwise is made again between the writes"
+    )]
     pub(super) fn push_units<const N: usize>(&mut self, units: &[U; N], anchor: usize, meta: Meta) -> bool {
         let start = self.fresh();
         if !push::has_room(&self.tail.units, N) || !self.records.push(anchor, start, meta) {
@@ -393,7 +396,12 @@ impl<'a, U, A> Columns<'a, U, A> {
             sites: if self.sites.is_empty() { 0 } else { self.sites.len() + 1 },
             records: self.records.len() + RECORDS_OF_EDIT,
             targets: if self.targets.is_empty() { 0 } else { self.targets.len() + 1 },
-            blocks: self.chunks().map(|chunk| &chunk.words).chain([&self.words]).map(Words::blocks_used).sum(),
+            blocks: self
+                .chunks()
+                .map(|chunk| &chunk.words)
+                .chain([&self.words])
+                .map(Words::blocks_used)
+                .sum(),
         }
     }
 }

@@ -256,14 +256,15 @@ impl<'a> Records<'a> {
         *meta = meta.split();
     }
 
-    #[cfg(all(test, feature = "fuzzing"))]
+    #[cfg(all(test, feature = "bpf"))]
     pub(in crate::core) fn change(&mut self, id: usize, change: impl FnOnce(&mut u32, &mut u32, &mut u32)) {
-        let at = id - self.tail.first;
-        let tail = &mut self.tail;
-        change(&mut tail.orig[at], &mut tail.start[at], &mut tail.meta[at].0);
+        let first = self.tail.first;
+        let chunk = if id >= first { &mut self.tail } else { &mut self.full[0] };
+        let at = id - chunk.first;
+        change(&mut chunk.orig[at], &mut chunk.start[at], &mut chunk.meta[at].0);
     }
 
-    #[cfg(all(test, feature = "fuzzing"))]
+    #[cfg(all(test, feature = "bpf"))]
     pub(in crate::core) fn pop(&mut self) {
         self.tail.orig.pop();
         self.tail.start.pop();

@@ -3,9 +3,11 @@
 use core::ops::Range;
 
 use super::super::columns::{
-    Columns, Kind, MAX_LABELS, MAX_LEN, MAX_RECORDS, Meta, RECORDS_OF_EDIT, WORD, Window, Words, out_of_memory,
+    Columns, Kind, MAX_LABELS, MAX_LEN, MAX_RECORDS, Meta, RECORDS_OF_EDIT, WORD, Window, Words,
+    out_of_memory,
 };
 use super::super::handle::to_u32;
+use super::super::list::reached;
 use super::super::{Error, Fact, Handle, Inserted, Isa, List, Patch, Target};
 
 /// The units, dead from birth, that branches of a patch asked for to lead to.
@@ -297,8 +299,7 @@ fn local_target<I: Isa>(
     (unit, field): (u32, u32),
     len: usize,
 ) -> Result<Target, Error> {
-    let from = i64::from(unit).saturating_add(isa.base(insn, field as usize));
-    let to = from.saturating_add(isa.read(insn, field as usize));
+    let to = reached(unit, isa.base(insn, field as usize), isa.read(insn, field as usize));
     match u32::try_from(to) {
         Ok(to) if (to as usize) < len => Ok(Target::Local(to)),
         Ok(to) if to as usize == len => Ok(Target::End),
@@ -306,5 +307,5 @@ fn local_target<I: Isa>(
     }
 }
 
-#[cfg(all(test, feature = "fuzzing"))]
+#[cfg(all(test, feature = "bpf"))]
 mod tests;

@@ -152,7 +152,8 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
     #[inline]
     pub(super) fn check_live(&self, handle: Handle) -> Result<(), Error> {
         let (at, words) = (handle.at(), &self.columns.words);
-        if at < self.columns.base && (words.inner[at / WORD] | words.dead[at / WORD]) >> (at % WORD) & 1 == 0 {
+        if at < self.columns.base && (words.inner[at / WORD] | words.dead[at / WORD]) >> (at % WORD) & 1 == 0
+        {
             return Ok(());
         }
         self.check_unusual(handle)

@@ -17,7 +17,7 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         // Taken apart, and put together again only for those that need it, a patch never gets into memory.
         let Patch { units, branches, fact } = patch;
         if handle.at() / WORD != self.columns.window.word {
-            self.columns.open_window(handle.at() / WORD);
+            self.columns.open_window(handle.at());
         }
         if fact == Fact::Keep {
             let inserted = match units.len() {
@@ -134,12 +134,12 @@ impl<U, A> Columns<'_, U, A> {
         Some(())
     }
 
-    /// Goes to a word to edit. If its edits cannot remain in order, it gets a block.
+    /// Goes to the word of `handle` to edit that. If the edits of the word cannot remain in order then, it gets a block.
     #[inline(never)]
-    pub(super) fn open_window(&mut self, index: usize) {
+    pub(super) fn open_window(&mut self, handle: usize) {
         self.window = Window::CLOSED;
-        let at = index * WORD;
-        if !self.has(at) {
+        let (index, at) = (handle / WORD, handle / WORD * WORD);
+        if !self.has(handle) {
             return;
         }
         let (id, bump) = (to_u32(self.records.len()), self.bump);
@@ -150,7 +150,7 @@ impl<U, A> Columns<'_, U, A> {
         let mut units = plain & words.singles(word) & named;
         if words.blocks[word].is_none() {
             let next = words.next_in_order(word, id);
-            if next != 0 {
+            if next >> (handle % WORD) & 1 != 0 {
                 units &= next;
                 if words.edited[word] == 0 {
                     words.first[word] = id;
@@ -179,5 +179,5 @@ impl<U, A> Columns<'_, U, A> {
 
 const _: () = assert!(MAX_LABELS < WORD);
 
-#[cfg(all(test, feature = "fuzzing"))]
+#[cfg(all(test, feature = "bpf"))]
 mod tests;

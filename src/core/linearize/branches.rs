@@ -196,7 +196,9 @@ impl<'s, 'a, I: Isa, A> Aim<'s, 'a, I, A> {
             Ok(target) if list.columns.is_inner(target.at()) => {
                 Error::BranchIntoInsn { origin, target: i64::from(target.index()) }
             }
-            Ok(target) if target == list.end() || list.columns.is_label(target.at()) => Error::PastEnd { origin },
+            Ok(target) if target == list.end() || list.columns.is_label(target.at()) => {
+                Error::PastEnd { origin }
+            }
             Ok(target) => Error::DeletedTail { origin, target },
         }
     }
@@ -212,5 +214,5 @@ fn landing<U, A>(columns: &Columns<'_, U, A>, map: &Map, at: usize) -> u32 {
     map.records.label(id, columns.records.get(id).start, at)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "bpf"))]
 mod tests;

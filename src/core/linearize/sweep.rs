@@ -153,7 +153,12 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Sweep<'s, 'a, I, A> {
             touched = if bit < WORD { touched & !below(bit) } else { 0 };
         }
         if bit < WORD {
-            number(&mut self.labels, bit, WORD - bit, to_u32(self.new + (start + bit).saturating_sub(self.at)));
+            number(
+                &mut self.labels,
+                bit,
+                WORD - bit,
+                to_u32(self.new + (start + bit).saturating_sub(self.at)),
+            );
         }
         self.keep_labels(word);
     }
@@ -182,7 +187,10 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Sweep<'s, 'a, I, A> {
         }
         let row = &mut self.map.rows[self.rows * WORD..][..WORD];
         for (offset, label) in row.iter_mut().zip(labels) {
-            #[expect(clippy::cast_possible_truncation, reason = "the last one fits, and none before it is greater")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the last one fits, and none before it is greater"
+            )]
             let low = label.wrapping_sub(base) as u16;
             *offset = low;
         }
@@ -308,7 +316,9 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Sweep<'s, 'a, I, A> {
         if first < end {
             match self.carry {
                 Carry::Gone(label) => self.labels[first..end].fill(label),
-                Carry::Moved(by) => number(&mut self.labels, first, end - first, to_u32(at + 1).wrapping_add(by)),
+                Carry::Moved(by) => {
+                    number(&mut self.labels, first, end - first, to_u32(at + 1).wrapping_add(by))
+                }
             }
         }
         len
@@ -561,5 +571,5 @@ fn next_touched<U, A>(columns: &Columns<'_, U, A>, from: usize, end: usize) -> u
     end
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "bpf"))]
 mod tests;

@@ -91,8 +91,9 @@ impl Edges {
                 let Some(target) = list.target(branch, number) else { continue };
                 let Some(to) = map.new_of_handle(target) else { continue };
                 let (reach, detours) = (Reach::of(list.isa(), insn, field), relax.may_detour(insn, field));
-                let this =
-                    |overlong: &&Overlong| overlong.field == field && list.columns.name_of(overlong.at.at()) == branch;
+                let this = |overlong: &&Overlong| {
+                    overlong.field == field && list.columns.name_of(overlong.at.at()) == branch
+                };
                 if let Some(first) = unreached.next_if(this) {
                     push(&mut overlong, (to_u32(all.len()), first.error))?;
                 }

@@ -72,9 +72,9 @@ fn reaches(form: Form, at: usize, leads_to: impl ExactSizeIterator<Item = usize>
     }
     let words: Vec<Word> = form.last.words(0).collect();
     let at = number(at + form.last_at());
-    leads_to.enumerate().all(|(field, to)| {
-        Tiny.range(&words, field).contains(&(number(to) - at - Tiny.base(&words, field)))
-    })
+    leads_to
+        .enumerate()
+        .all(|(field, to)| Tiny.range(&words, field).contains(&(number(to) - at - Tiny.base(&words, field))))
 }
 
 /// Whether trampolines have to help: everything that does not reach may detour, and those that pass over any

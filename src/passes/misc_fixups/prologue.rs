@@ -61,7 +61,9 @@ pub(super) fn retarget<T: Copy + Default>(
             // What stood between the start and the first live instruction was deleted.
             && (target == first || first < end && (starts[walk.subprog]..first.index()).contains(&target.index()))
         {
-            cursor.list_mut().replace(at, Patch::new(&[jump]).branches(&[Branch::new(0, Target::Handle(moved))]))?;
+            cursor
+                .list_mut()
+                .replace(at, Patch::new(&[jump]).branches(&[Branch::new(0, Target::Handle(moved))]))?;
         }
         cursor.move_past();
     }

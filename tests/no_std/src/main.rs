@@ -53,34 +53,33 @@ extern "C" fn rust_eh_personality() {}
 extern "C" fn _Unwind_Resume() {}
 
 /// `0xe9` and a signed byte: a jump, which counts from its end. Any other byte: an instruction.
-enum Bytes {}
+#[derive(Clone, Copy, Debug, Default)]
+struct Bytes;
 
 impl Isa for Bytes {
     type Unit = u8;
-    const MAX_FIELDS: usize = 1;
-
-    fn len(units: &[u8]) -> Option<usize> {
+    fn len(&self, units: &[u8]) -> Option<usize> {
         let len = if *units.first()? == 0xe9 { 2 } else { 1 };
         (units.len() >= len).then_some(len)
     }
 
-    fn fields(insn: &[u8]) -> usize {
+    fn fields(&self, insn: &[u8]) -> usize {
         insn.len() - 1
     }
 
-    fn base(_: &[u8], _: usize) -> i64 {
+    fn base(&self, _: &[u8], _: usize) -> i64 {
         2
     }
 
-    fn read(insn: &[u8], _: usize) -> i64 {
+    fn read(&self, insn: &[u8], _: usize) -> i64 {
         i64::from(insn[1].cast_signed())
     }
 
-    fn range(_: &[u8], _: usize) -> RangeInclusive<i64> {
+    fn range(&self, _: &[u8], _: usize) -> RangeInclusive<i64> {
         i64::from(i8::MIN)..=i64::from(i8::MAX)
     }
 
-    fn write(insn: &mut [u8], _: usize, displacement: i64) {
+    fn write(&self, insn: &mut [u8], _: usize, displacement: i64) {
         insn[1] = displacement as u8;
     }
 }

@@ -1,58 +1,42 @@
-//! What is gathered before a word is laid out; without it, everything would go its way through the general case.
+//! Instructions that are longer than a word, and words whose labels do not fit 16 bits.
 
 use std::vec;
+use std::vec::Vec;
 
-use super::*;
-use crate::core::Arena;
+use crate::core::handle::to_u32;
+use crate::core::map::{PLAIN, WIDE};
+use crate::core::{Arena, Handle, Isa, List};
 use crate::fuzzing::Toy;
 
-#[test]
-fn runs_of_a_word_are_gathered() {
-    let (arena, program) = (Arena::new(), vec![1; 100]);
-    let mut list = List::<Toy>::new(&arena, &program).unwrap();
-    // Not in order, and so in a block.
-    let inserted = [20, 5, 64].map(|at| list.append(Handle::new(at), &[1, 1][..]).unwrap().at(0));
-    list.prepend(Handle::new(10), &[1][..]).unwrap();
-    list.append(Handle::new(10), &[1][..]).unwrap();
-    let mut out = list.linearize().unwrap();
-    let mut layout = Layout::new(&list, &mut out);
-    layout.gather(&list.words[0]);
-    let starts: Vec<_> = layout.gathered.iter().map(|run| run.map(|run| run.start)).collect();
-    let mut expected = [None; WORD];
-    (expected[20], expected[5]) = (Some(inserted[0]), Some(inserted[1]));
-    assert_eq!(starts, expected, "those with two runs are no lone ones, and others are of another word");
-}
-
 /// Instructions as long as their units say, without displacement fields.
+#[derive(Default)]
 struct Long;
 
 impl Isa for Long {
     type Unit = u8;
 
-    const MAX_FIELDS: usize = 1;
-
-    fn len(units: &[u8]) -> Option<usize> {
+    fn len(&self, units: &[u8]) -> Option<usize> {
         let len = usize::from(*units.first()?);
         (1..=units.len()).contains(&len).then_some(len)
     }
 
-    fn fields(_: &[u8]) -> usize {
+    fn fields(&self, _: &[u8]) -> usize {
         0
     }
 
-    fn base(_: &[u8], _: usize) -> i64 {
+    fn base(&self, _: &[u8], _: usize) -> i64 {
         0
     }
 
-    fn read(_: &[u8], _: usize) -> i64 {
+    fn read(&self, _: &[u8], _: usize) -> i64 {
         0
     }
 
-    fn range(_: &[u8], _: usize) -> core::ops::RangeInclusive<i64> {
+    fn range(&self, _: &[u8], _: usize) -> core::ops::RangeInclusive<i64> {
         0..=0
     }
 
-    fn write(_: &mut [u8], _: usize, _: i64) {}
+    fn write(&self, _: &mut [u8], _: usize, _: i64) {}
 }
 
 #[test]
@@ -64,8 +48,14 @@ fn an_instruction_may_be_longer_than_words() {
         let arena = Arena::new();
         let mut list = List::<Long>::new(&arena, &program).unwrap();
         edit(&mut list);
+        list.check().unwrap();
         let out = list.linearize().unwrap();
-        assert_eq!(out.map.new_of(140), to_u32(out.units.len()) - 100);
+        let behind = to_u32(out.units.len()) - 100;
+        assert_eq!(out.map.new_of(140), behind);
+        let own = out.map.position_of(10).filter(|_| !out.map.is_deleted(11));
+        for inner in 11..140 {
+            assert_eq!(out.map.new_of(inner), own.map_or(behind, |own| own + inner - 10), "unit {inner}");
+        }
         out.units
     };
     let with = |parts: &[&[u8]]| [&[1; 10], &parts.concat()[..], &[1; 100]].concat();
@@ -84,4 +74,26 @@ fn an_instruction_may_be_longer_than_words() {
         list.delete(inserted).unwrap();
     };
     assert_eq!(linearized(&of_inserted), with(&[&[1], &long]));
+}
+
+#[test]
+fn labels_that_do_not_fit_16_bits_go_to_a_wide_row() {
+    let (arena, program) = (Arena::new(), vec![1; 300]);
+    let mut list = List::<Toy>::new(&arena, &program).unwrap();
+    for (at, units) in [(10, 65_535 - 63), (70, 65_536 - 63), (200, 3)] {
+        list.append(Handle::new(at), &vec![1; units][..]).unwrap();
+    }
+    let map = list.linearize().unwrap().map;
+    let rows: Vec<_> = map.words.iter().map(|word| word.row).collect();
+    assert_eq!(rows, [0, WIDE, PLAIN, 1, PLAIN]);
+    let grown = |old| {
+        [(10, 65_535 - 63), (70, 65_536 - 63), (200, 3)]
+            .iter()
+            .filter(|at| at.0 < old)
+            .map(|at| at.1)
+            .sum::<usize>()
+    };
+    for old in 0..=300 {
+        assert_eq!(map.new_of(to_u32(old)), to_u32(old + grown(old)), "{old}");
+    }
 }
