@@ -45,12 +45,12 @@ pub(super) struct Chunk<'a, U, A> {
 }
 
 impl<'a, U: Copy, A: Copy + Default> Chunk<'a, U, A> {
-    /// A chunk without units, and with room for `room`, a multiple of 64.
+    /// A chunk without units, and with room for `room`.
     fn new(bump: &'a Bump, start: usize, room: usize) -> Result<Self, Error> {
         let mut units = Vec::new_in(bump);
         units.try_reserve_exact(room).map_err(out_of_memory)?;
         // One more word than there are units: its counts are those at the end.
-        let words = Words::new(bump, room / WORD + 1, true)?;
+        let words = Words::new(bump, room.div_ceil(WORD) + 1, true)?;
         Ok(Self { start, units, words, facts: Facts::new(bump, room)? })
     }
 
@@ -124,9 +124,9 @@ impl<'a, U: Copy, A: Copy + Default> Columns<'a, U, A> {
     pub(super) fn new(arena: &'a Arena, original: &'a [U], base: usize, most: usize) -> Result<Self, Error> {
         let (bump, expected, units) = (arena.bump(), arena.expected(), original.len());
         let room = if expected.inserted > 0 { expected.inserted } else { units / 8 };
-        let room = room.min(most).next_multiple_of(WORD).max(LEAST);
+        let room = room.max(LEAST).next_multiple_of(WORD).min(most);
         let records = if expected.records > 0 { expected.records } else { units / 16 };
-        let records = records.min(arena.limits().edits as usize).max(LEAST / 4);
+        let records = records.max(LEAST / 4).min(arena.limits().edits as usize);
         let mut columns = Self {
             bump,
             original,
@@ -185,9 +185,9 @@ impl<'a, U: Copy, A: Copy + Default> Columns<'a, U, A> {
         // What the chunk before leaves unused counts.
         let needed = start - self.base + more;
         if needed > most {
-            return Err(Error::TooLong { units: self.original.len().saturating_add(needed) });
+            return Err(Error::TooLong { units: self.original.len() + self.fresh() - self.base + more });
         }
-        let room = more.max(self.inserted).min(most - (start - self.base)).max(LEAST).next_multiple_of(WORD);
+        let room = more.max(self.inserted).max(LEAST).next_multiple_of(WORD).min(most - (start - self.base));
         self.full.try_reserve(1).map_err(out_of_memory)?;
         let tail = Chunk::new(self.bump, start, room)?;
         tail.words.records[0] = to_u32(self.records.len());

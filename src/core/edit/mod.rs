@@ -181,12 +181,13 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
         let len = words.len_at(local);
         Words::set(words.dead, local, len);
         let edited = words.edited[local / WORD] >> (local % WORD) & 1 != 0;
-        columns.live -= to_u32(len);
         *columns.fact_mut(at) = A::default();
-        if edited && let Some(body) = columns.body_record(at) {
-            columns.live += to_u32(len);
-            columns.live -= to_u32(columns.len_at(columns.records.get(body).start));
-            columns.records.split(body);
+        match columns.body_record(at).filter(|_| edited) {
+            Some(body) => {
+                columns.live -= to_u32(columns.len_at(columns.records.get(body).start));
+                columns.records.split(body);
+            }
+            None => columns.live -= to_u32(len),
         }
         columns.touch(at);
     }
