@@ -94,17 +94,20 @@ impl Isa for Bpf {
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it is to share what is loaded with the loop that it stands in")]
     fn update(&self, insn: &mut [Insn], _field: usize, new: impl Fn(i64) -> Option<i64>) -> bool {
-        if form(insn) == IN_OFF {
-            let off = new(i64::from(insn[0].off)).and_then(|off| off.try_into().ok());
-            insn[0].off = off.unwrap_or(insn[0].off);
-            off.is_some()
+        let in_off = form(insn) == IN_OFF;
+        let held = if in_off { i64::from(insn[0].off) } else { i64::from(insn[0].imm) };
+        let Some(new) = new(held) else { return false };
+        if in_off {
+            let Ok(off) = new.try_into() else { return false };
+            insn[0].off = off;
         } else {
-            let imm = new(i64::from(insn[0].imm)).and_then(|imm| imm.try_into().ok());
-            insn[0].imm = imm.unwrap_or(insn[0].imm);
-            imm.is_some()
+            let Ok(imm) = new.try_into() else { return false };
+            insn[0].imm = imm;
         }
+        true
     }
 
     #[inline]
@@ -122,6 +125,13 @@ impl Isa for Bpf {
 
     #[inline]
     fn scan(&self, units: &[Insn], over: usize) -> Result<Marks, usize> {
+        #[cfg(all(feature = "std", target_arch = "x86_64"))]
+        if let Some((fields, kinds)) = units.first_chunk().and_then(super::wide::marks) {
+            if fields | kinds | over as u64 == 0 {
+                return Ok(Marks::default());
+            }
+            return scan_marked(units, over, fields, kinds);
+        }
         let block = &units[..units.len().min(Marks::UNITS)];
         let (low, high) = block.split_at(block.len().min(Marks::UNITS / 2));
         let (low, high) = (marks(low), marks(high));

@@ -25,6 +25,7 @@ mod signature;
 mod stack;
 mod syntax;
 mod tables;
+mod wide;
 
 pub use bytes::{DecodeError, Endian, decode, encode};
 pub use cfg::{Block, Cfg, CfgError};

@@ -125,6 +125,7 @@ impl<I: Isa, A> List<'_, I, A> {
             ensure(view(column)[len..].not_any(), 1, len)?;
         }
         ensure(view(words.dead)[len..].all(), 2, len)?;
+        ensure(view(words.edited)[len + 1..].not_any(), 4, len)?;
         ensure(columns.inserted == columns.chunks().map(|chunk| chunk.units.len()).sum(), 1, end)
     }
 
@@ -255,7 +256,7 @@ impl<I: Isa, A> List<'_, I, A> {
 
     fn check_window(&self) -> Result<(), Broken> {
         let columns = &self.columns;
-        let Window { word, units, blocked } = columns.window;
+        let Window { word, units, wide, blocked } = columns.window;
         if units == 0 {
             return Ok(());
         }
@@ -266,7 +267,8 @@ impl<I: Isa, A> List<'_, I, A> {
             let plain = !columns.is_edited(at) && self.is_live(Handle::new(to_u32(at)));
             let next = blocked || next >> (at % WORD) & 1 != 0;
             let has_block = words.blocks[local / WORD].is_some();
-            ensure(plain && columns.len_at(at) == 1 && next && blocked == has_block, 7, at)?;
+            let is_wide = wide >> (at % WORD) & 1 != 0;
+            ensure(plain && is_wide == (columns.len_at(at) > 1) && next && blocked == has_block, 7, at)?;
         }
         Ok(())
     }

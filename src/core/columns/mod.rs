@@ -76,19 +76,21 @@ impl<U, A> Chunk<'_, U, A> {
     }
 }
 
-/// The word that edits are made in, and its units that are open to a quick edit.
+/// The word that edits are made in, and its instructions that are open to a quick edit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     /// The index of the word, counted by handle index.
     pub(super) word: usize,
     pub(super) units: u64,
+    /// Those of them that have more units than one.
+    pub(super) wide: u64,
     /// Whether it has a block.
     pub(super) blocked: bool,
 }
 
 impl Window {
     /// Of no word.
-    pub(super) const CLOSED: Self = Self { word: usize::MAX, units: 0, blocked: false };
+    pub(super) const CLOSED: Self = Self { word: usize::MAX, units: 0, wide: 0, blocked: false };
 }
 
 /// The state of a list.

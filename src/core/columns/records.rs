@@ -4,7 +4,6 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec;
 
 use super::out_of_memory;
-use super::push::{extend, has_room};
 use super::words::WORD;
 use crate::core::handle::to_u32;
 use crate::core::{Error, Handle};
@@ -118,31 +117,32 @@ impl Record {
     }
 }
 
-/// Records in columns that do not move.
+/// Records in columns that do not move, all of one length.
 #[derive(Debug)]
 struct Chunk<'a> {
     /// The number of its first record.
     first: usize,
-    orig: Vec<'a, u32>,
-    start: Vec<'a, u32>,
-    meta: Vec<'a, Meta>,
+    /// How many records there are.
+    len: usize,
+    orig: &'a mut [u32],
+    start: &'a mut [u32],
+    meta: &'a mut [Meta],
 }
 
 impl<'a> Chunk<'a> {
     fn new(bump: &'a Bump, first: usize, room: usize) -> Result<Self, Error> {
-        let (mut orig, mut start, mut meta) = (Vec::new_in(bump), Vec::new_in(bump), Vec::new_in(bump));
-        orig.try_reserve_exact(room).map_err(out_of_memory)?;
-        start.try_reserve_exact(room).map_err(out_of_memory)?;
-        meta.try_reserve_exact(room).map_err(out_of_memory)?;
-        Ok(Self { first, orig, start, meta })
+        let columns = bump.try_alloc_slice_fill_copy(2 * room, 0).map_err(out_of_memory)?;
+        let meta = bump.try_alloc_slice_fill_copy(room, Meta(0)).map_err(out_of_memory)?;
+        let (orig, start) = columns.split_at_mut(room);
+        Ok(Self { first, len: 0, orig, start, meta })
     }
 
     fn copy(&self, bump: &'a Bump) -> Result<Self, Error> {
-        let mut copy = Self::new(bump, self.first, self.orig.capacity())?;
-        copy.orig.extend_from_slice_copy(&self.orig);
-        copy.start.extend_from_slice_copy(&self.start);
-        copy.meta.extend_from_slice_copy(&self.meta);
-        Ok(copy)
+        let copy = Self::new(bump, self.first, self.orig.len())?;
+        copy.orig.copy_from_slice(self.orig);
+        copy.start.copy_from_slice(self.start);
+        copy.meta.copy_from_slice(self.meta);
+        Ok(Self { len: self.len, ..copy })
     }
 
     #[inline]
@@ -178,13 +178,13 @@ impl<'a> Records<'a> {
 
     #[inline]
     pub(in crate::core) fn len(&self) -> usize {
-        self.tail.first + self.tail.orig.len()
+        self.tail.first + self.tail.len
     }
 
     /// How many more there is room for.
     #[inline]
     pub(in crate::core) fn room(&self) -> usize {
-        self.tail.orig.capacity() - self.tail.orig.len()
+        self.tail.orig.len() - self.tail.len
     }
 
     /// Makes room for at least `more`, and for `roomy` if there has to be a new chunk.
@@ -196,7 +196,7 @@ impl<'a> Records<'a> {
         self.full.try_reserve(1).map_err(out_of_memory)?;
         let tail = Chunk::new(bump, self.len(), roomy.max(more))?;
         let full = core::mem::replace(&mut self.tail, tail);
-        if !full.orig.is_empty() {
+        if full.len > 0 {
             self.full.push(full);
         }
         Ok(())
@@ -230,13 +230,13 @@ impl<'a> Records<'a> {
     #[inline]
     pub(in crate::core) fn stretch(&self, id: usize, count: usize) -> (&[u32], &[Meta]) {
         let (chunk, at) = self.chunk(id);
-        let end = chunk.start.len().min(at + count);
+        let end = chunk.len.min(at + count);
         (&chunk.start[at..end], &chunk.meta[at..end])
     }
 
     /// The starts of all records, a slice for each chunk.
     pub(in crate::core) fn starts(&self) -> impl Iterator<Item = &[u32]> {
-        self.full.iter().chain([&self.tail]).map(|chunk| &chunk.start[..])
+        self.full.iter().chain([&self.tail]).map(|chunk| &chunk.start[..chunk.len])
     }
 
     #[inline]
@@ -266,27 +266,22 @@ impl<'a> Records<'a> {
 
     #[cfg(all(test, feature = "bpf"))]
     pub(in crate::core) fn pop(&mut self) {
-        self.tail.orig.pop();
-        self.tail.start.pop();
-        self.tail.meta.pop();
+        self.tail.len -= 1;
     }
 
     /// Appends a record, if there is room. Says whether there was.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "an edit takes fewer instructions where it is made")]
-    #[expect(unsafe_code, reason = "one check for the three columns, which have the same room")]
     pub(in crate::core) fn push(&mut self, anchor: usize, start: usize, meta: Meta) -> bool {
-        let Chunk { orig, start: starts, meta: metas, .. } = &mut self.tail;
-        let room = has_room(orig, 1) && has_room(starts, 1) && has_room(metas, 1);
-        if room {
-            // SAFETY: each has room for one more by the check above.
-            unsafe {
-                extend(orig, &[to_u32(anchor)]);
-                extend(starts, &[to_u32(start)]);
-                extend(metas, &[meta]);
-            }
-        }
-        room
+        let Chunk { len, orig, start: starts, meta: metas, .. } = &mut self.tail;
+        let (Some(orig), Some(starts), Some(metas)) =
+            (orig.get_mut(*len), starts.get_mut(*len), metas.get_mut(*len))
+        else {
+            return false;
+        };
+        (*orig, *starts, *metas) = (to_u32(anchor), to_u32(start), meta);
+        *len += 1;
+        true
     }
 
     /// Makes room to link every record there is and may be without further room.

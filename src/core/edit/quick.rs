@@ -1,8 +1,9 @@
-//! The edits that are made most, in few instructions: one to four instructions of one unit, at an instruction of one unit that
-//! was not edited before.
+//! The edits that are made most, in few instructions: one to eight instructions of one unit, at an instruction that was not
+//! edited before.
 
-use super::super::columns::{Columns, Kind, MAX_LABELS, Meta, PackedSlot, WORD, Window, ones, up_to};
+use super::super::columns::{Columns, Kind, Meta, PackedSlot, WORD, Window, Words, ones, up_to};
 use super::super::handle::to_u32;
+use super::super::list::reached;
 use super::super::{Branch, Error, Fact, Handle, Inserted, Isa, List, Patch, Target};
 
 impl<I: Isa, A: Copy + Default> List<'_, I, A> {
@@ -32,11 +33,36 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
                 return Ok(inserted);
             }
         }
-        self.insert_any(handle, &Patch { units, branches, fact }, kind)
+        self.insert_longer(handle, &Patch { units, branches, fact }, kind)
     }
 
-    /// An edit by `N` instructions of one unit, none of which is a branch but for one that is listed and leads to the
-    /// original program, of an instruction in the window; `None`, with nothing done, for any other edit.
+    /// What is too much code to stand wherever an edit is made.
+    #[inline(never)]
+    fn insert_longer(
+        &mut self,
+        handle: Handle,
+        patch: &Patch<'_, I::Unit>,
+        kind: Kind,
+    ) -> Result<Inserted, Error> {
+        let &Patch { units, branches, fact } = patch;
+        if fact == Fact::Keep {
+            let inserted = match units.len() {
+                5 => self.insert_quick::<5>(handle, units, branches, kind),
+                6 => self.insert_quick::<6>(handle, units, branches, kind),
+                7 => self.insert_quick::<7>(handle, units, branches, kind),
+                8 => self.insert_quick::<8>(handle, units, branches, kind),
+                _ => None,
+            };
+            if let Some(inserted) = inserted {
+                self.check_edit();
+                return Ok(inserted);
+            }
+        }
+        self.insert_any(handle, patch, kind)
+    }
+
+    /// An edit by `N` instructions of one unit, whose branches lead to the original program, or into the patch, of an
+    /// instruction in the window; `None`, with nothing done, for any other edit.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "an edit takes half as many instructions where it is made")]
     fn insert_quick<const N: usize>(
@@ -53,17 +79,32 @@ impl<I: Isa, A: Copy + Default> List<'_, I, A> {
             return None;
         }
         let branch = self.isa.branches_of_short(units)?;
-        if branch != 0 || !branches.is_empty() {
-            columns.note_listed(branch, branches)?;
-        }
         let start = columns.fresh();
-        if !columns.push_units(units, handle.at(), Meta::new(to_u32(N), kind, false)) {
+        let mut labeled = false;
+        if (branch != 0 || !branches.is_empty()) && columns.note_listed(branch, branches).is_none() {
+            labeled = columns.note_targets(&self.isa, units, branch, branches, kind)?;
+        }
+        if !columns.push_units(units, handle.at(), Meta::new(to_u32(N), kind, labeled)) {
             columns.targets.truncate(columns.targets.len() - branch.count_ones() as usize);
             return None;
         }
         columns.note_quick::<N>(handle, start, branch, kind);
+        if labeled {
+            columns.push_label();
+        }
         let first = if kind == Kind::Body { handle } else { Handle::new(to_u32(start)) };
         Some(Inserted::new(first, to_u32(start), to_u32(N)))
+    }
+}
+
+impl<U: Copy + Default, A: Copy + Default> Columns<'_, U, A> {
+    /// Appends the label of the last record, for which there is room.
+    #[inline(never)]
+    fn push_label(&mut self) {
+        let at = self.tail.units.len();
+        self.push_long(&[U::default()]);
+        Words::set(self.tail.words.dead, at, 1);
+        self.note_words(at, at + 1, self.records.len(), self.targets.len());
     }
 }
 
@@ -81,14 +122,26 @@ impl<U, A> Columns<'_, U, A> {
         if bit + N >= WORD {
             self.reach_next_word::<N>(local, branch);
         }
-        self.live += to_u32(N) - u32::from(kind == Kind::Body);
+        self.live += to_u32(N);
         let bit = handle.at() % WORD;
+        if kind == Kind::Body {
+            self.live -= 1;
+            if self.window.wide >> bit & 1 != 0 {
+                self.live -= self.units_behind(handle.at());
+            }
+        }
         if handle.at() < self.base && !self.window.blocked {
             self.window.units &= (!1) << bit;
             self.words.edited[handle.at() / WORD] |= 1 << bit;
         } else {
             self.note_blocked(handle.at());
         }
+    }
+
+    /// How many units an instruction has but its first.
+    #[cold]
+    fn units_behind(&self, at: usize) -> u32 {
+        to_u32(self.len_at(at) - 1)
     }
 
     /// The rest, for a unit of a word with a block, or an inserted one.
@@ -123,6 +176,60 @@ impl<U, A> Columns<'_, U, A> {
         if 1_u64.checked_shl(unit) != Some(branch) || self.targets.len() == self.targets.capacity() {
             return None;
         }
+        self.targets.push(self.original_target(target)?);
+        Some(())
+    }
+
+    /// Notes where the branches of a quick edit lead, if each leads to another instruction of the patch, by its
+    /// displacement, or to its end, or is listed and leads to the original program; `None`, with nothing noted, if there is
+    /// anything else. Says whether one leads to the end, which takes a label, for which there is room then.
+    #[inline(never)]
+    fn note_targets<I: Isa<Unit = U>>(
+        &mut self,
+        isa: &I,
+        units: &[U],
+        branch: u64,
+        mut listed: &[Branch],
+        kind: Kind,
+    ) -> Option<bool> {
+        let (noted, start) = (self.targets.len(), self.fresh());
+        let (mut labeled, room) = (false, self.tail.room() > units.len());
+        for unit in ones(branch, 0) {
+            let given = listed.first().filter(|given| (given.unit as usize, given.field) == (unit, 0));
+            let target = match given {
+                Some(given) => {
+                    listed = &listed[1..];
+                    self.original_target(given.target)
+                }
+                None => {
+                    let insn = &units[unit..=unit];
+                    let to = reached(to_u32(unit), isa.base(insn, 0), isa.read(insn, 0));
+                    // The first unit may go by another name.
+                    let first = i64::from(kind == Kind::Body);
+                    let most = units.len() - usize::from(!room);
+                    let inside = usize::try_from(to).ok().filter(|&at| to >= first && at <= most);
+                    labeled |= inside == Some(units.len());
+                    inside.map(|at| Handle::new(to_u32(start + at)))
+                }
+            };
+            match target.filter(|_| self.targets.len() < self.targets.capacity()) {
+                Some(target) => self.targets.push(target),
+                None => {
+                    self.targets.truncate(noted);
+                    return None;
+                }
+            }
+        }
+        if !listed.is_empty() {
+            self.targets.truncate(noted);
+            return None;
+        }
+        Some(labeled)
+    }
+
+    /// The original instruction that is a target.
+    #[inline]
+    fn original_target(&self, target: Target) -> Option<Handle> {
         let index = match target {
             Target::Original(index) => index,
             Target::Handle(handle) => handle.index(),
@@ -130,8 +237,7 @@ impl<U, A> Columns<'_, U, A> {
         };
         let at = index as usize;
         let is_insn = at <= self.original.len() && self.words.inner[at / WORD] >> (at % WORD) & 1 == 0;
-        self.targets.push(is_insn.then(|| Handle::new(index))?);
-        Some(())
+        is_insn.then(|| Handle::new(index))
     }
 
     /// Goes to the word of `handle` to edit that. If the edits of the word cannot remain in order then, it gets a block.
@@ -147,7 +253,8 @@ impl<U, A> Columns<'_, U, A> {
         let (words, local) = self.words_at_mut(at);
         let word = local / WORD;
         let plain = !(words.touched(word) | words.inner[word]);
-        let mut units = plain & words.singles(word) & named;
+        let mut units = plain & named;
+        let wide = units & !words.singles(word);
         if words.blocks[word].is_none() {
             let next = words.next_in_order(word, id);
             if next >> (handle % WORD) & 1 != 0 {
@@ -160,7 +267,7 @@ impl<U, A> Columns<'_, U, A> {
             }
         }
         let blocked = words.blocks[word].is_some();
-        self.window = Window { word: index, units, blocked };
+        self.window = Window { word: index, units, wide, blocked };
     }
 
     /// The units of a word of inserted ones, whose first is at `at`, that have a handle of their own.
@@ -176,8 +283,6 @@ impl<U, A> Columns<'_, U, A> {
         named
     }
 }
-
-const _: () = assert!(MAX_LABELS < WORD);
 
 #[cfg(all(test, feature = "bpf"))]
 mod tests;

@@ -5,9 +5,9 @@ use core::ops::Range;
 
 use super::fill::note;
 use super::handle;
-use crate::core::columns::{Columns, WORD, ones};
+use crate::core::columns::{Columns, WORD, ones, up_to};
 use crate::core::handle::to_u32;
-use crate::core::map::{Map, NOWHERE};
+use crate::core::map::{Map, MapWord, NOWHERE, PLAIN};
 use crate::core::{Error, Handle, Isa, List};
 
 /// A branch that does not reach its target.
@@ -39,26 +39,25 @@ pub(super) fn aim_originals<I: Isa, A>(
         if branches == 0 {
             continue;
         }
-        let singles = words.singles(word);
+        let quick = if columns.several { 0 } else { words.singles(word) };
+        let MapWord { base, row } = map.words[word];
         for at in ones(branches, word * WORD) {
-            let from = map.label(at);
-            let target = |displacement: i64| {
-                let to = usize::try_from(i64::from(to_u32(at)).checked_add(displacement)?).ok()?;
-                let is_insn = to < known && words.inner[to / WORD] >> (to % WORD) & 1 == 0;
-                is_insn.then(|| map.label(to))
+            let from = if row == PLAIN { base + to_u32(at % WORD) } else { map.label(at) };
+            let target = |to: i64| {
+                let to = usize::try_from(to).ok().filter(|&to| to < known)?;
+                (words.inner[to / WORD] >> (to % WORD) & 1 == 0).then(|| map.label(to))
             };
-            let quick = !columns.several
-                && singles >> (at % WORD) & 1 != 0
-                && aim_quickly(isa, units, map, from, target);
-            if !quick {
+            if quick >> (at % WORD) & 1 == 0
+                || !aim_quickly(isa, units, map, from, i64::from(to_u32(at)), target)
+            {
                 rest(handle(at), from);
             }
         }
     }
 }
 
-/// Makes a branch of one unit and field lead to a place: what `target` makes of its displacement, counted from where
-/// the branch was. Says whether it did.
+/// Makes a branch of one unit and field lead to a place: what `target` makes of where its displacement leads if it
+/// counts from `at`. Says whether it did.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "it is to share what is loaded with the loop that it stands in")]
 fn aim_quickly<I: Isa>(
@@ -66,6 +65,7 @@ fn aim_quickly<I: Isa>(
     units: &mut [I::Unit],
     map: &Map,
     from: u32,
+    at: i64,
     target: impl Fn(i64) -> Option<u32>,
 ) -> bool {
     let Some(insn) = units.get_mut(from as usize).map(core::slice::from_mut) else { return false };
@@ -73,9 +73,12 @@ fn aim_quickly<I: Isa>(
         return false;
     }
     let base = isa.base(insn, 0);
+    let (Some(at), Some(from)) = (at.checked_add(base), i64::from(from).checked_add(base)) else {
+        return false;
+    };
     isa.update(insn, 0, |displacement| {
-        let to = target(displacement.checked_add(base)?).filter(|&to| to < map.new_len)?;
-        (i64::from(to) - i64::from(from)).checked_sub(base)
+        let to = target(at.checked_add(displacement)?).filter(|&to| to < map.new_len)?;
+        i64::from(to).checked_sub(from)
     })
 }
 
@@ -117,14 +120,17 @@ impl<'s, 'a, I: Isa, A> Aim<'s, 'a, I, A> {
                     if touched >> bit & 1 != 0 {
                         continue;
                     }
-                    let from = landing(columns, map, at);
+                    let starts = words.starts[word] & up_to(bit + 1);
+                    let id = (words.records[word] + starts.count_ones()) as usize - 1;
+                    let from = map.records.label(id, map.records.start[id] as usize, at);
                     if from == NOWHERE {
                         continue;
                     }
+                    // Whatever displacement it was given does not count.
                     let target = |_| Some(landing(columns, map, columns.targets.get(target)?.at()));
                     let quick = !columns.several
                         && singles >> bit & 1 != 0
-                        && aim_quickly(&self.list.isa, self.units, map, from, target);
+                        && aim_quickly(&self.list.isa, self.units, map, from, 0, target);
                     if !quick {
                         self.aim_fields(at, from);
                     }
@@ -211,7 +217,7 @@ fn landing<U, A>(columns: &Columns<'_, U, A>, map: &Map, at: usize) -> u32 {
         return map.label(at);
     }
     let id = columns.record_of(at);
-    map.records.label(id, columns.records.get(id).start, at)
+    map.records.label(id, map.records.start[id] as usize, at)
 }
 
 #[cfg(all(test, feature = "bpf"))]

@@ -6,7 +6,7 @@ use core::ops::Range;
 use super::branches;
 use super::fill::{LANES, copy, note, number};
 use super::handle;
-use crate::core::columns::{Columns, Kind, Record, Slot, WORD, below};
+use crate::core::columns::{Columns, Kind, Record, Slot, WORD, Words, below};
 use crate::core::handle::to_u32;
 use crate::core::map::{Map, MapWord, NOWHERE, PLAIN, WIDE};
 use crate::core::walk::Place;
@@ -131,8 +131,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Sweep<'s, 'a, I, A> {
         let mut bit = self.lay_carried(start);
         touched = if bit < WORD { touched & !below(bit) } else { 0 };
         // If the edits of the word came in order, the record of the next edited instruction.
-        let mut next = columns.words.first[word] as usize
-            + (columns.words.edited[word] & below(bit.min(WORD - 1))).count_ones() as usize;
+        let mut next = columns.words.first[word] as usize;
         while touched != 0 {
             let edited = touched.trailing_zeros() as usize;
             let here = start + edited;
@@ -245,20 +244,20 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Sweep<'s, 'a, I, A> {
         };
         let Slot::Lone(id) = slot else {
             self.weave_site(at);
-            self.at = at + self.label_rest(at);
+            self.at = at + self.label_rest(at, false);
             return 1;
         };
-        if words.blocks[word].is_none() {
-            let live = (words.edited[word] & !words.dead[word]) >> bit;
+        let live = (words.edited[word] & !words.dead[word]) >> bit;
+        if live & 3 == 3 && words.blocks[word].is_none() {
             let count = self.lay_bodies(bit, id, live.trailing_ones() as usize);
             if count > 0 {
                 let last = at + count - 1;
-                self.at = last + self.label_rest(last);
+                self.at = last + self.label_rest(last, true);
                 return count;
             }
         }
-        self.lay_lone(at, id);
-        self.at = at + self.label_rest(at);
+        let replaced = self.lay_lone(at, id);
+        self.at = at + self.label_rest(at, replaced);
         1
     }
 
@@ -294,19 +293,21 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Sweep<'s, 'a, I, A> {
         count
     }
 
-    /// Labels the units of an edited instruction but its first. Returns how many it has with that.
+    /// Labels the units of an edited instruction but its first, which are gone for sure if it was `replaced`. Returns how
+    /// many it has with that.
     #[inline]
-    fn label_rest(&mut self, at: usize) -> usize {
-        let (words, bit) = (&self.columns.words, at % WORD);
-        if bit + 1 < WORD && words.inner[at / WORD] >> (bit + 1) & 1 == 0 { 1 } else { self.label_inner(at) }
+    fn label_rest(&mut self, at: usize, replaced: bool) -> usize {
+        let inner = self.columns.words.inner[at / WORD];
+        // Rotated, bit 0 stands for the first unit of the next word, which may be inner.
+        if (inner | 1).rotate_right(to_u32(at)) & 2 == 0 { 1 } else { self.label_inner(at, replaced) }
     }
 
     #[inline(never)]
-    fn label_inner(&mut self, at: usize) -> usize {
+    fn label_inner(&mut self, at: usize, replaced: bool) -> usize {
         let (columns, words) = (self.columns, &self.columns.words);
         let len = words.len_at(at);
         let dead = words.dead[at / WORD] >> (at % WORD) & 1 != 0;
-        if dead || columns.body_record(at).is_some() {
+        if replaced || dead || columns.body_record(at).is_some() {
             self.carry = Carry::Gone(to_u32(self.new));
             for gone in at + 1..at + len {
                 self.map.dead[gone / WORD] |= 1 << (gone % WORD);
@@ -324,31 +325,68 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Sweep<'s, 'a, I, A> {
         len
     }
 
-    /// An instruction of the original program with one record.
+    /// An instruction of the original program with one record. Returns whether that replaced it for sure.
     #[inline]
-    fn lay_lone(&mut self, at: usize, id: usize) {
+    fn lay_lone(&mut self, at: usize, id: usize) -> bool {
         let record = self.columns.records.get(id);
+        let replaced = record.kind() == Kind::Body;
         if record.meta.is_split() {
+            self.lay_split_lone(at, id, &record);
+        } else {
+            self.lay_simple(at, at % WORD, None, id, &record);
+        }
+        replaced
+    }
+
+    /// The same, if the record is split.
+    #[inline(never)]
+    fn lay_split_lone(&mut self, at: usize, id: usize, record: &Record) {
+        let dead = self.columns.words.dead[at / WORD] >> (at % WORD) & 1 != 0;
+        if dead || record.kind() != Kind::Body {
             return self.weave_site(at);
         }
-        if record.kind() == Kind::Fall {
-            note(&mut self.map.starts, (to_u32(at), to_u32(self.new)), &mut self.refused);
-            self.copy_record(id, &record, record.start);
+        let new = self.new;
+        self.labels[at % WORD] = to_u32(new);
+        let nested = self.lay_split(id, record, record.start);
+        if size_of::<A>() != 0 {
+            self.aux[new] = *self.columns.fact(at);
         }
-        self.labels[at % WORD] = to_u32(self.new);
-        match record.kind() {
+        if let Some(nested) = nested {
+            self.note_start(nested);
+            self.weave(self.columns.first_around(nested), at);
+        }
+    }
+
+    /// An instruction with one record, which comes out as one stretch. Its label is at index `label` of those of the
+    /// word, or of split records.
+    #[inline]
+    fn lay_simple(&mut self, at: usize, label: usize, row: Option<usize>, id: usize, record: &Record) {
+        let kind = record.kind();
+        if kind == Kind::Fall {
+            note(&mut self.map.starts, (to_u32(at), to_u32(self.new)), &mut self.refused);
+            self.copy_record(id, record, record.start);
+        }
+        let new = self.new;
+        match row {
+            None => self.labels[label] = to_u32(new),
+            Some(row) => {
+                if let Some(label) = self.map.records.labels.get_mut(row + label) {
+                    *label = to_u32(new);
+                }
+            }
+        }
+        match kind {
             Kind::Fall => self.copy_units(at),
             Kind::Pre => {
-                self.copy_record(id, &record, record.start);
+                self.copy_record(id, record, record.start);
                 self.copy_units(at);
             }
             Kind::Post => {
                 self.copy_units(at);
-                self.copy_record(id, &record, record.start);
+                self.copy_record(id, record, record.start);
             }
             Kind::Body => {
-                let new = self.new;
-                self.copy_record(id, &record, record.start);
+                self.copy_record(id, record, record.start);
                 if size_of::<A>() != 0 {
                     self.aux[new] = *self.columns.fact(at);
                 }
@@ -420,7 +458,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Sweep<'s, 'a, I, A> {
     /// Where the labels of the split record `id` begin.
     fn row_of(&mut self, id: usize) -> usize {
         let records = &mut self.map.records;
-        if records.at[id] == NOWHERE {
+        if !records.is_split(id) {
             let (record, row) = (self.columns.records.get(id), records.labels.len());
             let len = record.end() - record.start;
             if records.labels.try_reserve(len).is_ok() {
@@ -437,17 +475,21 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Sweep<'s, 'a, I, A> {
     /// The general case: an instruction with all that stands around it, and around that in its turn.
     #[inline(never)]
     fn weave_site(&mut self, anchor: usize) {
-        let columns = self.columns;
         self.note_start(anchor);
-        let mut place = columns.first_around(anchor);
+        self.weave(self.columns.first_around(anchor), anchor);
+    }
+
+    /// The general case, from a place around `anchor`, or around what is inserted for it, on.
+    fn weave(&mut self, mut place: Place, anchor: usize) {
+        let columns = self.columns;
         loop {
             place = match place {
                 Place::After(at) if at == anchor => break,
-                Place::After(at) => self.lay_split(columns.record_of(at), at + columns.len_at(at)),
+                Place::After(at) => self.weave_split(columns.record_of(at), at + columns.len_at(at)),
                 Place::Record(id) => {
                     let (record, start) = (columns.records.get(id), columns.rest(id));
                     if record.meta.is_split() {
-                        self.lay_split(id, start)
+                        self.weave_split(id, start)
                     } else {
                         self.copy_record(id, &record, start);
                         columns.step(Place::RecordEnd(id))
@@ -476,15 +518,27 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Sweep<'s, 'a, I, A> {
         *self.label_mut(at)
     }
 
-    /// The units of a split record from `from` on, up to the next edited instruction. Returns what comes then.
-    fn lay_split(&mut self, id: usize, mut from: usize) -> Place {
+    /// The units of a split record from `from` on, up to the next instruction that takes the general way. Returns what comes
+    /// then.
+    fn weave_split(&mut self, id: usize, from: usize) -> Place {
+        match self.lay_split(id, &self.columns.records.get(id), from) {
+            Some(at) => {
+                self.note_start(at);
+                self.columns.first_around(at)
+            }
+            None => self.columns.step(Place::RecordEnd(id)),
+        }
+    }
+
+    /// The units of a split record from `from` on, with what stands around them, up to the first instruction that takes the
+    /// general way, which it returns.
+    fn lay_split(&mut self, id: usize, record: &Record, mut from: usize) -> Option<usize> {
         let columns = self.columns;
-        let record = columns.records.get(id);
         let row = self.row_of(id);
         let chunk = columns.chunk(record.start);
         let end = record.end();
         while from < end {
-            let at = next_touched(columns, from, end);
+            let at = next_touched(&chunk.words, from - chunk.start, end - chunk.start) + chunk.start;
             if from < at {
                 let labels = self.map.records.labels.get_mut(row + (from - record.start)..);
                 for (label, new) in labels.into_iter().flatten().take(at - from).zip(to_u32(self.new)..) {
@@ -496,17 +550,26 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Sweep<'s, 'a, I, A> {
                 break;
             }
             let local = at - chunk.start;
-            if chunk.words.edited[local / WORD] >> (local % WORD) & 1 != 0 {
-                self.note_start(at);
-                return columns.first_around(at);
+            let (word, bit) = (local / WORD, local % WORD);
+            let dead = chunk.words.dead[word] >> bit & 1 != 0;
+            if chunk.words.edited[word] >> bit & 1 != 0 {
+                let Slot::Lone(inner) = Columns::<I::Unit, A>::slot_in(&chunk.words, word, bit) else {
+                    return Some(at);
+                };
+                let inner_record = columns.records.get(inner);
+                if inner_record.meta.is_split() {
+                    return Some(at);
+                }
+                self.lay_simple(at, at - record.start, Some(row), inner, &inner_record);
+            } else {
+                *self.label_mut(at) = to_u32(self.new);
             }
-            *self.label_mut(at) = to_u32(self.new);
-            if at < record.code_end() {
+            if dead && at < record.code_end() {
                 self.note_gone(at);
             }
             from = at + chunk.words.len_at(local);
         }
-        columns.step(Place::RecordEnd(id))
+        None
     }
 
     /// Notes that an inserted instruction was deleted.
@@ -557,12 +620,11 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Sweep<'s, 'a, I, A> {
     }
 }
 
-/// The first unit of a record from `from` on that was edited or deleted, or `end`.
-fn next_touched<U, A>(columns: &Columns<'_, U, A>, from: usize, end: usize) -> usize {
+/// The first unit of these columns from `from` on that was edited or deleted, or `end`.
+fn next_touched(words: &Words<'_>, from: usize, end: usize) -> usize {
     let mut at = from;
     while at < end {
-        let (words, local) = columns.words_at(at);
-        let touched = words.touched(local / WORD) >> (local % WORD);
+        let touched = words.touched(at / WORD) >> (at % WORD);
         if touched != 0 {
             return end.min(at + touched.trailing_zeros() as usize);
         }

@@ -80,7 +80,7 @@ impl RecordMap {
     #[inline]
     pub(super) fn label(&self, id: usize, start: usize, at: usize) -> u32 {
         let (first, offset) = (self.at[id], to_u32(at - start));
-        if self.split[id / WORD] >> (id % WORD) & 1 == 0 {
+        if !self.is_split(id) {
             return first.wrapping_add(offset);
         }
         self.labels.get(first as usize + offset as usize).copied().unwrap_or(NOWHERE)
@@ -93,16 +93,25 @@ impl RecordMap {
         starts: impl Iterator<Item = &'s [u32]>,
         chunks: impl Iterator<Item = (usize, usize)>,
     ) -> Result<(), Error> {
-        self.clear();
+        self.start.clear();
+        self.labels.clear();
+        self.chunks.clear();
         reserve(&mut self.start, len)?;
         starts.for_each(|starts| self.start.extend_from_slice(starts));
-        fill(&mut self.at, len, NOWHERE)?;
+        self.at.truncate(len);
+        resize(&mut self.at, len, NOWHERE)?;
         fill(&mut self.split, len.div_ceil(WORD), 0)?;
         for (start, end) in chunks {
             reserve(&mut self.chunks, 1)?;
             self.chunks.push((to_u32(start), to_u32(end)));
         }
         Ok(())
+    }
+
+    /// Whether record `id` is split, and has labels.
+    #[inline]
+    pub(super) fn is_split(&self, id: usize) -> bool {
+        self.split[id / WORD] >> (id % WORD) & 1 != 0
     }
 
     /// Where the inserted unit at `at` went.

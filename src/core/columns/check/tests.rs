@@ -246,14 +246,16 @@ fn the_window_counts() {
         open(&mut list);
         if list.columns.window.units >> bit & 1 == 0 {
             let at = list.columns.window.word * WORD + bit;
-            let plain = !list.columns.is_edited(at)
-                && list.is_live(Handle::new(to_u32(at)))
-                && list.columns.len_at(at) == 1;
+            let plain = !list.columns.is_edited(at) && list.is_live(Handle::new(to_u32(at)));
             list.columns.window.units ^= 1 << bit;
             let found = list.check().map_err(Broken::invariant);
             assert_eq!(found, if plain { Ok(()) } else { Err(7) }, "window {bit}");
         }
     }
+    broken(&[7], "its wide ones", |list| {
+        open(list);
+        list.columns.window.wide ^= list.columns.window.units;
+    });
     broken(&[7], "its block", |list| {
         open(list);
         list.columns.window.blocked ^= true;

@@ -16,6 +16,11 @@ const BRANCH: u16 = 5;
 
 const KINDS: [Kind; 4] = [Kind::Body, Kind::Pre, Kind::Fall, Kind::Post];
 
+/// One that leads so far from itself.
+fn to(displacement: u16) -> u16 {
+    BRANCH | displacement << 8
+}
+
 /// Edits every instruction of a program, in this order, all of them in the quick way.
 fn edit_all<const N: usize>(
     program: &[u16],
@@ -66,6 +71,33 @@ fn patches_with_a_listed_branch_take_the_quick_way() {
         let branches = [Branch::new(unit, Target::Original(15))];
         edit_all(&program[..40], units, &branches, Kind::Body, 0..40);
         edit_all(&program[..30], units, &branches, Kind::Post, (0..30).rev());
+    }
+}
+
+#[test]
+fn patches_with_branches_inside_take_the_quick_way() {
+    let (arena, program) = (Arena::new(), vec![PLAIN; 300]);
+    for kind in KINDS {
+        let mut list = List::<OneField>::new(&arena, &program).unwrap();
+        list.columns.grow(2000, 1 << 20).unwrap();
+        list.columns.records.grow(list.columns.bump, 300, 0).unwrap();
+        list.columns.targets.reserve(1000);
+        for at in 0..250 {
+            list.columns.open_window(at);
+            let units = [to(2), to(3), to(1), PLAIN, to(1)];
+            let inserted = list.insert_quick::<5>(Handle::new(to_u32(at)), &units, &[], kind);
+            let inserted = inserted.expect("it is a quick one");
+            assert_eq!(list.target(inserted.at(0), 0), Some(inserted.at(2)));
+            let label = Handle::new(inserted.at(4).index() + 1);
+            assert_eq!(
+                (list.target(inserted.at(1), 0), list.target(inserted.at(4), 0)),
+                (Some(inserted.at(4)), Some(label))
+            );
+        }
+        list.check().unwrap();
+        let units = list.linearize().unwrap().units;
+        assert_eq!(units.len(), 300 + 250 * if kind == Kind::Body { 4 } else { 5 });
+        assert_eq!(units.iter().filter(|&&unit| unit == to(2)).count(), 250);
     }
 }
 
@@ -133,7 +165,6 @@ fn what_is_unusual_is_left_to_the_general_way() {
         assert_eq!(made, None, "{units:?} {branches:?}");
     };
     refused([BRANCH, PLAIN], &[]);
-    refused([BRANCH, BRANCH], &[Branch::new(0, Target::Original(7))]);
     refused([BRANCH, PLAIN], &[Branch::new(1, Target::Original(7))]);
     refused([BRANCH, PLAIN], &[Branch::new(0, Target::Original(101))]);
     refused([BRANCH, PLAIN], &[Branch::new(0, Target::Original(7)).field(1)]);
