@@ -96,12 +96,12 @@ pub(crate) fn check(moved: &Move<'_>, relocated: &Relocated) -> Result<(), ElfEr
 /// Whether two instructions of `len` slots are the same, but for where they lead.
 fn is_same(old: &[Insn], new: &[Insn], len: usize) -> bool {
     let (Some(old), Some(new)) = (old.get(..len), new.get(..len)) else { return old == new };
-    if Bpf::fields(old) == 0 || Bpf::fields(new) == 0 {
+    if Bpf.fields(old) == 0 || Bpf.fields(new) == 0 {
         return old == new;
     }
     let still = |insn: &[Insn]| {
         let mut first = [insn[0]];
-        Bpf::write(&mut first, 0, 0);
+        Bpf.write(&mut first, 0, 0);
         first
     };
     still(old) == still(new) && old[1..] == new[1..]

@@ -47,11 +47,11 @@ impl Block {
                 insns[name.slot] = insn.with_src(LD_NUMBER);
             } else if name.name == NEXT {
                 let to = i64::try_from(insns.len() - name.slot - 1).unwrap_or(i64::MAX);
-                let is_near = Bpf::range(&insns[name.slot..], 0).contains(&to);
+                let is_near = Bpf.range(&insns[name.slot..], 0).contains(&to);
                 if !is_near {
                     return Err(fail(ScriptReason::Expected("gotol next, as the end is far")));
                 }
-                Bpf::write(&mut insns[name.slot..], 0, to);
+                Bpf.write(&mut insns[name.slot..], 0, to);
             } else {
                 return Err(fail(ScriptReason::NoName(name.name.clone())));
             }
@@ -65,10 +65,10 @@ impl Block {
         let insns = &self.code.template.insns;
         for (at, insn) in insns.iter().enumerate() {
             let is_call = insn.is_call() && insn.src() == CALL_LOCAL;
-            if Bpf::fields(&insns[at..]) == 0 {
+            if Bpf.fields(&insns[at..]) == 0 {
                 continue;
             }
-            let to = i64::try_from(at).unwrap_or(i64::MAX) + 1 + Bpf::read(&insns[at..], 0);
+            let to = i64::try_from(at).unwrap_or(i64::MAX) + 1 + Bpf.read(&insns[at..], 0);
             let inside = usize::try_from(to).is_ok_and(|to| to <= insns.len());
             if is_call || !inside {
                 let reason = ScriptReason::Expected(

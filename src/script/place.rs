@@ -105,8 +105,8 @@ fn callee(object: &Object<'_>, code: usize, relocation: &Relocation) -> Option<S
 /// The function that a call by displacement calls.
 fn local_callee(section: &CodeSection, at: u32) -> Option<&str> {
     let insns = &section.program().insns[at as usize..];
-    let calls = insns[0].is_call() && Bpf::fields(insns) != 0;
-    let to = i64::from(at) + Bpf::base(insns, 0) + Bpf::read(insns, 0);
+    let calls = insns[0].is_call() && Bpf.fields(insns) != 0;
+    let to = i64::from(at) + Bpf.base(insns, 0) + Bpf.read(insns, 0);
     let to = u32::try_from(to).ok().filter(|_| calls)?;
     section.functions().iter().find(|function| function.start == to).map(|function| function.name.as_str())
 }
@@ -115,7 +115,7 @@ fn local_callee(section: &CodeSection, at: u32) -> Option<&str> {
 fn labels(section: &CodeSection) -> BTreeSet<u32> {
     let len = u32::try_from(section.program().insns.len()).unwrap_or(u32::MAX);
     let target = |(at, insn): (u32, &[Insn])| {
-        let to = insn[0].is_jump().then(|| i64::from(at) + Bpf::base(insn, 0) + Bpf::read(insn, 0))?;
+        let to = insn[0].is_jump().then(|| i64::from(at) + Bpf.base(insn, 0) + Bpf.read(insn, 0))?;
         u32::try_from(to).ok()
     };
     section.insns(0..len).filter_map(target).collect()

@@ -138,6 +138,11 @@ fn core(seen: &mut Seen) {
     let error = linear_error(&[jump(1), MOV, Insn::exit()], |list| list.delete(at(2)).expect("it is there"));
     let text = "the branch at 0 leads to i2, which is deleted with all that follows it";
     seen.is("Error::DeletedTail", error, text);
+    let error = linear_error(&[MOV, Insn::exit()], |list| {
+        list.append(at(1), &[jump(0)][..]).expect("a branch to its end");
+    });
+    let text = "the branch at 1 leads to the end of the program, where no instruction is";
+    seen.is("Error::PastEnd", error, text);
     let far = vec![MOV; 1 << 15];
     let error = linear_error(&[jump(1), MOV, Insn::exit()], |list| {
         list.append(at(1), &far[..]).expect("there is room");

@@ -67,7 +67,7 @@ fn security_is_short() {
 /// The enums of errors: what the table calls them, and where they are.
 const ERRORS: [(&str, &str, &str); 15] = [
     ("Error", "src/core/error.rs", "Error"),
-    ("TableError", "src/core/table.rs", "TableError"),
+    ("TableError", "src/core/map/tables.rs", "TableError"),
     ("EditError", "src/bpf/editor.rs", "EditError"),
     ("CfgError", "src/bpf/cfg.rs", "CfgError"),
     ("InsnReason", "src/bpf/check.rs", "InsnReason"),

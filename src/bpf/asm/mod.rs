@@ -105,7 +105,7 @@ fn assemble(text: &str, most: usize) -> Result<Assembled<'_>, AsmError> {
     let mut names = Vec::new();
     for label in uses {
         // An address has no displacement that a label could give.
-        match labels.get(label.name).filter(|_| Bpf::fields(&insns[label.insn..]) != 0) {
+        match labels.get(label.name).filter(|_| Bpf.fields(&insns[label.insn..]) != 0) {
             Some(&to) => resolve(&label, to, &mut insns).map_err(|reason| label.fault(reason))?,
             None => names.push(label),
         }

@@ -95,6 +95,20 @@ impl RelaxCase {
         items
     }
 
+    /// How far the branches of all forms reach that a branch of this kind can come to have.
+    fn reaches(&self, kind: Kind) -> Vec<i64> {
+        let (mut kinds, mut next) = (vec![kind], 0);
+        while let Some(&kind) = kinds.get(next) {
+            kinds.extend(self.ways.form(kind).unwrap_or_default());
+            next += 1;
+        }
+        let reach = |kind: Kind| {
+            let words: Vec<Word> = kind.words(0).collect();
+            (Tiny.fields(&words) > 0).then(|| *Tiny.range(&words, 0).end())
+        };
+        kinds.into_iter().filter_map(reach).collect()
+    }
+
     /// A list of the program. A branch stands in the original if it reaches there, or else is inserted.
     ///
     /// What comes of relaxing it, and how far the branches that there are then reach at least, those of longer forms
@@ -141,7 +155,12 @@ impl RelaxCase {
         let relaxed = list.linearize_relaxed(&self.ways, out);
         list.check().unwrap();
         let fields = |insn| (0..Tiny.fields(insn)).map(move |field| *Tiny.range(insn, field).end());
-        let shortest = list.iter().filter_map(|handle| list.insn(handle)).flat_map(fields).min();
+        let mut shortest = list.iter().filter_map(|handle| list.insn(handle)).flat_map(fields).min();
+        if relaxed.is_err() {
+            // The list is as it was, and does not have the longer forms any more that were in the way.
+            shortest =
+                shortest.into_iter().chain(items.iter().flat_map(|item| self.reaches(item.kind))).min();
+        }
         (relaxed, shortest.unwrap_or(i64::MAX))
     }
 }
