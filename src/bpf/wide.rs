@@ -39,6 +39,7 @@ fn marks_of_half(slots: &[Insn; 32]) -> (u32, u32) {
     let mut lanes = _mm256_setzero_si256();
     for (four, shift) in slots.as_chunks::<4>().0.iter().zip((0..).step_by(8)) {
         #[expect(unsafe_code, reason = "four slots are loaded at once")]
+        #[expect(clippy::cast_ptr_alignment, reason = "an unaligned load is asked for")]
         // SAFETY: the pointer is to four slots of eight bytes each, and an unaligned load is asked for.
         let four = unsafe { _mm256_loadu_si256(four.as_ptr().cast::<__m256i>()) };
         let codes = _mm256_and_si256(four, _mm256_set1_epi64x(0xff));

@@ -67,10 +67,8 @@ impl<'a, I: Isa, A: Copy + Default> CursorMut<'_, 'a, I, A> {
             return Err(Error::NoSuchInsn(handle));
         }
         let mut walk = self.list.columns.walk_behind(handle.at());
-        let current = match self.list.is_live(handle) {
-            true => Some(handle),
-            false => self.list.columns.advance(&mut walk),
-        };
+        let live = self.list.is_live(handle);
+        let current = if live { Some(handle) } else { self.list.columns.advance(&mut walk) };
         self.arrive(current, walk);
         Ok(())
     }

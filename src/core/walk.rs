@@ -152,12 +152,8 @@ impl<U, A> Columns<'_, U, A> {
             } else if walk.word + WORD < walk.end {
                 walk.word += WORD;
                 self.look(walk);
-            } else {
-                match self.leave(walk) {
-                    Some(Some(handle)) => return Some(handle),
-                    Some(None) => {}
-                    None => return None,
-                }
+            } else if let Some(handle) = self.leave(walk)? {
+                return Some(handle);
             }
         }
     }
@@ -182,6 +178,7 @@ impl<U, A> Columns<'_, U, A> {
 
     /// Comes to the end of a stretch, or goes on behind an edited instruction. `None` if that was all.
     #[inline(never)]
+    #[expect(clippy::option_option, reason = "the outer one says whether the walk goes on")]
     fn leave(&self, walk: &mut Walk) -> Option<Option<Handle>> {
         if let Some(behind) = walk.behind.take() {
             return Some(self.go(walk, self.step(Place::Own(behind.at()))));
@@ -275,14 +272,5 @@ impl<I: Isa, A> Clone for Iter<'_, '_, I, A> {
 impl<I: Isa, A> fmt::Debug for Iter<'_, '_, I, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Iter").field(&self.clone().next()).finish()
-    }
-}
-
-impl<'l, 'a, I: Isa, A> IntoIterator for &'l List<'a, I, A> {
-    type Item = Handle;
-    type IntoIter = Iter<'l, 'a, I, A>;
-
-    fn into_iter(self) -> Iter<'l, 'a, I, A> {
-        self.iter()
     }
 }

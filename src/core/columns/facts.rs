@@ -6,7 +6,6 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec;
 
 use super::out_of_memory;
-use super::push::extend;
 use crate::core::Error;
 
 /// A column of facts. Facts without a size take neither room nor time.
@@ -43,18 +42,11 @@ impl<'a, A: Copy + Default> Facts<'a, A> {
         }
     }
 
-    /// Appends `N` facts.
-    ///
-    /// # Safety
-    ///
-    /// There is room for them.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "most facts have no size, and then it is nothing")]
-    #[expect(unsafe_code, reason = "the column has the room of the column of units, which was checked")]
-    pub(super) unsafe fn extend<const N: usize>(&mut self) {
+    /// Appends `N` facts, for which there is room.
+    #[inline]
+    pub(super) fn extend<const N: usize>(&mut self) {
         if Self::SIZED {
-            // SAFETY: there is room, as the caller promises.
-            unsafe { extend(&mut self.facts, &[A::default(); N]) }
+            self.facts.extend_from_slice_copy(&[A::default(); N]);
         }
     }
 

@@ -215,11 +215,9 @@ impl<'a, U: Copy, A: Copy + Default> Columns<'a, U, A> {
         if !push::has_room(&self.tail.units, N) || !self.records.push(anchor, start, meta) {
             return false;
         }
-        // SAFETY: there is room by the check above, and the column of facts has the same room and length.
-        unsafe {
-            push::extend(&mut self.tail.units, units);
-            self.tail.facts.extend::<N>();
-        }
+        // SAFETY: there is room by the check above.
+        unsafe { push::extend(&mut self.tail.units, units) }
+        self.tail.facts.extend::<N>();
         self.inserted += N;
         true
     }

@@ -205,13 +205,11 @@ impl<'a> Records<'a> {
     /// The chunk with a record, and the index there.
     #[inline]
     fn chunk(&self, id: usize) -> (&Chunk<'a>, usize) {
-        match id.checked_sub(self.tail.first) {
-            Some(at) => (&self.tail, at),
-            None => {
-                let chunk = &self.full[self.full_chunk(id)];
-                (chunk, id - chunk.first)
-            }
+        if let Some(at) = id.checked_sub(self.tail.first) {
+            return (&self.tail, at);
         }
+        let chunk = &self.full[self.full_chunk(id)];
+        (chunk, id - chunk.first)
     }
 
     /// Which of the full chunks has a record.

@@ -196,29 +196,24 @@ impl<U, A> Columns<'_, U, A> {
         let (mut labeled, room) = (false, self.tail.room() > units.len());
         for unit in ones(branch, 0) {
             let given = listed.first().filter(|given| (given.unit as usize, given.field) == (unit, 0));
-            let target = match given {
-                Some(given) => {
-                    listed = &listed[1..];
-                    self.original_target(given.target)
-                }
-                None => {
-                    let insn = &units[unit..=unit];
-                    let to = reached(to_u32(unit), isa.base(insn, 0), isa.read(insn, 0));
-                    // The first unit may go by another name.
-                    let first = i64::from(kind == Kind::Body);
-                    let most = units.len() - usize::from(!room);
-                    let inside = usize::try_from(to).ok().filter(|&at| to >= first && at <= most);
-                    labeled |= inside == Some(units.len());
-                    inside.map(|at| Handle::new(to_u32(start + at)))
-                }
+            let target = if let Some(given) = given {
+                listed = &listed[1..];
+                self.original_target(given.target)
+            } else {
+                let insn = &units[unit..=unit];
+                let to = reached(to_u32(unit), isa.base(insn, 0), isa.read(insn, 0));
+                // The first unit may go by another name.
+                let first = i64::from(kind == Kind::Body);
+                let most = units.len() - usize::from(!room);
+                let inside = usize::try_from(to).ok().filter(|&at| to >= first && at <= most);
+                labeled |= inside == Some(units.len());
+                inside.map(|at| Handle::new(to_u32(start + at)))
             };
-            match target.filter(|_| self.targets.len() < self.targets.capacity()) {
-                Some(target) => self.targets.push(target),
-                None => {
-                    self.targets.truncate(noted);
-                    return None;
-                }
-            }
+            let Some(target) = target.filter(|_| self.targets.len() < self.targets.capacity()) else {
+                self.targets.truncate(noted);
+                return None;
+            };
+            self.targets.push(target);
         }
         if !listed.is_empty() {
             self.targets.truncate(noted);

@@ -111,12 +111,11 @@ impl<'s, 'a, I: Isa, A> Aim<'s, 'a, I, A> {
         for chunk in columns.chunks() {
             let words = &chunk.words;
             for word in 0..chunk.units.len().div_ceil(WORD) {
-                let mut rank = words.targets[word] as usize;
+                let ranks = words.targets[word] as usize..;
                 let singles = words.singles(word);
                 let touched = words.touched(word);
-                for local in ones(words.branch[word], word * WORD) {
-                    let (at, bit, target) = (chunk.start + local, local % WORD, rank);
-                    rank += 1;
+                for (local, target) in ones(words.branch[word], word * WORD).zip(ranks) {
+                    let (at, bit) = (chunk.start + local, local % WORD);
                     if touched >> bit & 1 != 0 {
                         continue;
                     }
@@ -180,16 +179,15 @@ impl<'s, 'a, I: Isa, A> Aim<'s, 'a, I, A> {
             let distance = i64::from(to) - i64::from(from);
             let displacement = distance.checked_sub(isa.base(insn, field));
             let range = isa.range(insn, field);
-            match displacement.filter(|displacement| range.contains(displacement)) {
-                Some(displacement) => isa.write(insn, field, displacement),
-                None => {
-                    let displacement = distance.saturating_sub(isa.base(insn, field));
-                    let (min, max) = (*range.start(), *range.end());
-                    let origin = map.origin(from).position();
-                    let error = Error::OutOfRange { origin, from, to, displacement, min, max };
-                    note(self.overlong, Overlong { at: handle(at), field, from, error }, &mut self.refused);
-                }
+            if let Some(displacement) = displacement.filter(|displacement| range.contains(displacement)) {
+                isa.write(insn, field, displacement);
+                continue;
             }
+            let displacement = distance.saturating_sub(isa.base(insn, field));
+            let (min, max) = (*range.start(), *range.end());
+            let origin = map.origin(from).position();
+            let error = Error::OutOfRange { origin, from, to, displacement, min, max };
+            note(self.overlong, Overlong { at: handle(at), field, from, error }, &mut self.refused);
         }
     }
 

@@ -318,7 +318,7 @@ impl<'s, 'a, I: Isa, A: Copy + Default> Sweep<'s, 'a, I, A> {
             match self.carry {
                 Carry::Gone(label) => self.labels[first..end].fill(label),
                 Carry::Moved(by) => {
-                    number(&mut self.labels, first, end - first, to_u32(at + 1).wrapping_add(by))
+                    number(&mut self.labels, first, end - first, to_u32(at + 1).wrapping_add(by));
                 }
             }
         }

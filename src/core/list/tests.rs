@@ -115,7 +115,7 @@ fn a_length_that_cannot_be_is_no_instruction() {
         assert_eq!(refused, Some(Error::BadInsn { at: 2 }), "{len}");
         let mut list = List::<Bad>::with_isa(isa, &arena, &program[..2], &[]).unwrap();
         for patch in [&[1, 9, 1][..], &[9]] {
-            let unit = if patch.len() == 1 { 0 } else { 1 };
+            let unit = u32::from(patch.len() != 1);
             assert_eq!(list.append(Handle::new(0), patch), Err(Error::BadPatchInsn { unit }), "{len}");
         }
         list.check().unwrap();

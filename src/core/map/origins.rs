@@ -63,6 +63,7 @@ impl Map {
     /// What stands at each new position, in their order.
     ///
     /// O(1) a step, amortized; O(log prepends) where anything was prepended.
+    #[must_use]
     pub fn origins(&self) -> Origins<'_> {
         Origins { map: self, after: 0, new: 0 }
     }

@@ -137,7 +137,7 @@ fn every_count_counts() {
 fn every_record_counts() {
     for id in 0..count(|list| list.columns.records.len()) {
         broken(&[3], &format!("start {id}"), |list| {
-            list.columns.records.change(id, |_, start, _| *start += 1)
+            list.columns.records.change(id, |_, start, _| *start += 1);
         });
         broken(&[3], &format!("start {id} in the middle of an instruction"), |list| {
             let start = list.columns.records.get(id).start;
@@ -145,7 +145,7 @@ fn every_record_counts() {
             words.inner[at / WORD] |= 1 << (at % WORD);
         });
         broken(&[3], &format!("length {id}"), |list| {
-            list.columns.records.change(id, |_, _, meta| *meta += 16)
+            list.columns.records.change(id, |_, _, meta| *meta += 16);
         });
         broken(&[3, 4, 5, 6], &format!("anchor {id}"), |list| {
             list.columns.records.change(id, |orig, _, _| *orig = orig.checked_sub(1).unwrap_or(1));

@@ -64,7 +64,7 @@ fn plain_patches_take_the_quick_way() {
 
 #[test]
 fn patches_with_a_listed_branch_take_the_quick_way() {
-    let program = vec![PLAIN; 100];
+    let program = [PLAIN; 100];
     for unit in 0..3 {
         let mut units = [PLAIN; 3];
         units[unit as usize] = BRANCH;
