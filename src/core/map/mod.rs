@@ -244,6 +244,13 @@ impl Map {
         }
     }
 
+    /// Where all that stands at `handle` begins.
+    #[cfg_attr(not(feature = "bpf"), expect(dead_code, reason = "tables of programs ask for it"))]
+    #[cold]
+    pub(crate) fn start_of_handle(&self, handle: Handle) -> Option<u32> {
+        exception(&self.starts, handle.index()).or(self.new_of_handle(handle))
+    }
+
     /// Where all that stands at a handle index begins, if that is not its label.
     #[cold]
     pub(super) fn start_before(&self, at: usize) -> Option<u32> {
