@@ -242,6 +242,7 @@ impl<'a, I: Isa, A> List<'a, I, A> {
     /// The live instructions in the order of the list.
     ///
     /// O(1) a step.
+    #[expect(clippy::iter_without_into_iter, reason = "loops are to say that they walk through the list")]
     #[must_use]
     pub fn iter(&self) -> Iter<'_, 'a, I, A> {
         Iter { columns: &self.columns, walk: self.columns.walk() }
