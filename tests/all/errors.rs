@@ -84,7 +84,7 @@ fn core(seen: &mut Seen) {
     list.append(at(0), &[MOV; 16][..]).expect_err("with two more for labels it is too much");
     list.append(at(0), &[MOV; 15][..]).expect("it fits");
     let arena = Arena::with_limits(units(2));
-    let error = List::<Bpf>::new(&arena, &program).err().expect("it is refused");
+    let error = List::<Bpf>::new(&arena, &program).expect_err("it is refused");
     seen.is("Error::TooLong", error, &format!("3 {words}"));
     let mut few = any;
     few.edits = 5;
@@ -100,7 +100,7 @@ fn core(seen: &mut Seen) {
     seen.is("Error::OutOfMemory", error, "out of memory");
 
     let arena = Arena::new();
-    let error = List::<Bpf>::new(&arena, &[MOV, Insn::ld_imm64(0, 0)[0]]).err().expect("it is refused");
+    let error = List::<Bpf>::new(&arena, &[MOV, Insn::ld_imm64(0, 0)[0]]).expect_err("it is refused");
     seen.is("Error::BadInsn", error, "no whole instruction at unit 1");
     let error = edit_error(&program, any, |list| list.append(at(0), &[][..]));
     seen.is("Error::EmptyPatch", error, "the patch is empty");
