@@ -215,8 +215,7 @@ impl<'a, U: Copy, A: Copy + Default> Columns<'a, U, A> {
         if !push::has_room(&self.tail.units, N) || !self.records.push(anchor, start, meta) {
             return false;
         }
-        // SAFETY: there is room by the check above.
-        unsafe { push::extend(&mut self.tail.units, units) }
+        push::append(&mut self.tail.units, units);
         self.tail.facts.extend::<N>();
         self.inserted += N;
         true

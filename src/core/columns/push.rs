@@ -1,4 +1,4 @@
-//! [`has_room`] and [`extend`]: appending a few values to a column of which it is known that they fit, without a call.
+//! [`has_room`] and [`append`]: appending a few values to a column of which it is known that they fit, without a call.
 
 use bumpalo::collections::Vec;
 
@@ -7,6 +7,17 @@ use bumpalo::collections::Vec;
 #[expect(clippy::inline_always, reason = "it takes fewer instructions than a call")]
 pub(super) fn has_room<T>(column: &Vec<'_, T>, more: usize) -> bool {
     column.capacity() - column.len() >= more
+}
+
+/// Appends `N` values to a column, if it has room for them.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it takes fewer instructions than a call")]
+#[expect(unsafe_code, reason = "the check is made once, and no call for want of room follows")]
+pub(super) fn append<T: Copy, const N: usize>(column: &mut Vec<'_, T>, values: &[T; N]) {
+    if has_room(column, N) {
+        // SAFETY: there is room by the check above.
+        unsafe { extend(column, values) }
+    }
 }
 
 /// Appends `N` values to a column.
@@ -20,7 +31,7 @@ pub(super) fn has_room<T>(column: &Vec<'_, T>, more: usize) -> bool {
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "it takes fewer instructions than a call")]
 #[expect(unsafe_code, reason = "a copy of fixed width into memory that is not initialized")]
-pub(super) unsafe fn extend<T: Copy, const N: usize>(column: &mut Vec<'_, T>, values: &[T; N]) {
+unsafe fn extend<T: Copy, const N: usize>(column: &mut Vec<'_, T>, values: &[T; N]) {
     let len = column.len();
     debug_assert!(has_room(column, N), "there is room");
     // SAFETY: the column owns memory for `capacity` values, of which those from `len` on are not initialized. There
