@@ -206,10 +206,6 @@ impl<'a, U: Copy, A: Copy + Default> Columns<'a, U, A> {
     /// caller enters what the words say of them, without which invariants 1 and 3 do not hold.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "an edit takes half as many instructions where it is made")]
-    #[expect(
-        unsafe_code,
-        reason = "one check for two columns, which otherwise is made again between the writes"
-    )]
     pub(super) fn push_units<const N: usize>(&mut self, units: &[U; N], anchor: usize, meta: Meta) -> bool {
         let start = self.fresh();
         if !push::has_room(&self.tail.units, N) || !self.records.push(anchor, start, meta) {
