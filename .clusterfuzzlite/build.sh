@@ -11,7 +11,7 @@ options=(--release --debug-assertions)
 cargo fuzz build "${options[@]}"
 
 # Small inputs are many in the same time, and nearly all there is to find is in some of them.
-declare -A longest=([asm]=256 [btf_ext]=512 [edits]=256 [object]=8192 [program]=1024 [relax]=512)
+declare -A longest=([asm]=256 [btf_ext]=512 [edits]=256 [object]=8192 [program]=1024 [relax]=512 [values]=1024)
 
 built="${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release"
 for target in $(cargo fuzz list); do

@@ -91,9 +91,10 @@
 //!
 //! - [`core`]: the list. It knows no instruction set: one `impl` of [`Isa`] adds another.
 //! - `bpf` (feature `bpf`): the eBPF instruction set, programs with their tables, assembler, disassembler,
-//!   control flow, liveness.
-//! - `passes` (feature `bpf`): dead code elimination, constant blinding; and what the kernel does to a program that
-//!   it has verified, for hosts that verify programs themselves.
+//!   control flow, liveness, values.
+//! - `passes` (feature `bpf`): dead code and dead stores, constants, constant blinding; and what the kernel does to
+//!   a program that it has verified, for hosts that verify programs themselves.
+//! - `btf` (feature `elf`): types of objects and kernels, and CO-RE relocations by libbpf's rules.
 //! - `elf` (feature `elf`): objects that clang made, with symbols, relocations, BTF and `.BTF.ext`.
 //! - `count`, `script` (feature `elf`): counters for the functions of an object; edits of an object written in assembly.
 //! - the command `relinear` (feature `cli`; loading into the running kernel: feature `kernel`).
@@ -109,6 +110,8 @@ extern crate std;
 
 #[cfg(feature = "bpf")]
 pub mod bpf;
+#[cfg(feature = "elf")]
+pub mod btf;
 pub mod core;
 #[cfg(feature = "elf")]
 pub mod count;

@@ -25,6 +25,7 @@ mod signature;
 mod stack;
 mod syntax;
 mod tables;
+pub mod values;
 
 pub use bytes::{DecodeError, Endian, decode, encode};
 pub use cfg::{Block, Cfg, CfgError};
@@ -44,5 +45,5 @@ pub(crate) use program::is_pinned;
 pub use program::{FuncInfo, LineInfo, Program};
 pub use relax::Cpu;
 pub use signature::{Arguments, Signature};
+pub(crate) use stack::{CALLBACK_HELPERS, TAIL_CALL_STACK, is_tail_call};
 pub use stack::{Frame, Frames, MAX_STACK};
-pub(crate) use stack::{TAIL_CALL_STACK, is_tail_call};

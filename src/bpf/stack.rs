@@ -100,7 +100,7 @@ impl Frames {
 
 /// Helpers that pass an address on to a callback: `bpf_for_each_map_elem`, `bpf_find_vma`,
 /// `bpf_loop`, `bpf_user_ringbuf_drain`.
-const CALLBACK_HELPERS: [i32; 4] = [164, 180, 181, 209];
+pub(crate) const CALLBACK_HELPERS: [i32; 4] = [164, 180, 181, 209];
 
 /// How often what is known at the entry of a block may get worse before all that gets worse still is
 /// given up. A block is thus walked once, this many times, and once for each of 11 places given up.

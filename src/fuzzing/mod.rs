@@ -28,6 +28,7 @@ mod raw;
 mod relax;
 mod side_tables;
 mod toy;
+mod values;
 
 pub use asm::check_asm;
 #[cfg(feature = "elf")]
@@ -43,3 +44,4 @@ pub use program::{ProgramCase, check_program};
 pub use relax::{RelaxCase, check_relaxed};
 use toy::OneField;
 pub use toy::{Toy, Toys};
+pub use values::{ValuesCase, check_values};

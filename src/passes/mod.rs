@@ -5,6 +5,10 @@
 //! Several passes may edit one list before it is linearized once; each one says what it takes of those
 //! before it. What runs over whole objects by name is in `elf::passes`.
 //!
+//! [`fold`], [`constants`] and [`dead_stores`] go by what is known of [values](crate::bpf::values), with
+//! [facts](crate::bpf::values::Facts) of the caller's. To specialize a program, run `fold`, then the other two in turn,
+//! each over the result of the one before it, until nothing changes.
+//!
 //! Other passes do as the Linux kernel does to a program that it has verified, instruction for instruction. They
 //! take the facts of the verifier from the list (an [`Aux`](crate::bpf::Aux) for each instruction) and no
 //! program, so that they see what those before them did. A host chooses and orders them:
@@ -118,10 +122,11 @@
 //! ```
 
 pub mod blind;
-mod constants;
+pub mod constants;
 pub mod ctx;
 pub mod dce;
-mod eval;
+pub mod dead_stores;
+pub mod fold;
 pub mod hard_wire_dead_branches;
 pub mod harden;
 pub mod kernel;
@@ -131,10 +136,13 @@ pub mod remove_dead_code;
 pub mod remove_nops;
 pub mod rnd_hi32;
 pub mod sanitize_dead_code;
+mod substitute;
+mod unreached;
 pub mod zext;
 
 use core::fmt;
 
+use crate::bpf::values::RootError;
 use crate::bpf::{Bpf, CfgError, Insn};
 use crate::core::{Handle, Isa, List};
 
@@ -260,6 +268,12 @@ impl core::error::Error for Error {
             Self::Edit(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl From<RootError> for Error {
+    fn from(RootError { root, subprogs }: RootError) -> Self {
+        Self::BadRoot { root, subprogs }
     }
 }
 

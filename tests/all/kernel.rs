@@ -10,13 +10,17 @@ use relinear::bpf::Insn;
 use crate::skipped;
 
 pub(crate) const MAP_CREATE: i64 = 0;
+const MAP_UPDATE_ELEM: i64 = 2;
 pub(crate) const PROG_LOAD: i64 = 5;
 const PROG_TEST_RUN: i64 = 10;
 pub(crate) const OBJ_GET_INFO_BY_FD: i64 = 15;
 pub(crate) const BTF_LOAD: i64 = 18;
+const MAP_FREEZE: i64 = 22;
 
 /// `BPF_PROG_TYPE_SCHED_CLS`.
 pub(crate) const SCHED_CLS: u32 = 3;
+/// `BPF_F_RDONLY_PROG`: programs cannot write to the map.
+const RDONLY_PROG: u32 = 1 << 7;
 /// `BPF_LOG_STATS`: the log says no more than how much was needed.
 const LOG_STATS: u32 = 4;
 /// `BPF_LOG_LEVEL1`.
@@ -192,6 +196,21 @@ pub(crate) fn map_id(map: &OwnedFd) -> u32 {
     // SAFETY: the information is as long as is said and outlives the call.
     unsafe { attr.call(OBJ_GET_INFO_BY_FD) }.expect("the map is ours");
     info.get(4)
+}
+
+/// An array map of one element with these bytes, which nobody can change.
+pub(crate) fn frozen_map(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let len = u32::try_from(bytes.len()).expect("a short map");
+    let mut attr = Attr::new().u32(0, 2).u32(4, 4).u32(8, len).u32(12, 1).u32(16, RDONLY_PROG);
+    // SAFETY: no field of these is a pointer.
+    let map = own(unsafe { attr.call(MAP_CREATE) }?);
+    let (descriptor, key) = (map.as_raw_fd().cast_unsigned(), 0_u32);
+    let mut attr = Attr::new().u32(0, descriptor).pointer(8, &raw const key).pointer(16, bytes.as_ptr());
+    // SAFETY: the key and the bytes are as long as those of the map, and outlive the call.
+    unsafe { attr.call(MAP_UPDATE_ELEM) }?;
+    // SAFETY: no field of these is a pointer.
+    unsafe { Attr::new().u32(0, descriptor).call(MAP_FREEZE) }?;
+    Ok(map)
 }
 
 /// What the kernel does to the constants of programs, held still for as long as this lives: other

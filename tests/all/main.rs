@@ -8,6 +8,8 @@ mod btf;
 mod cfg;
 #[cfg(all(feature = "cli", unix))]
 mod cli;
+#[cfg(all(feature = "elf", target_os = "linux"))]
+mod core_relo;
 #[cfg(feature = "bpf")]
 mod ctx;
 #[cfg(feature = "elf")]
@@ -61,6 +63,8 @@ mod scratch;
 mod tables;
 #[cfg(all(feature = "cli", unix))]
 mod terminal;
+#[cfg(all(feature = "bpf", target_os = "linux"))]
+mod values;
 
 /// Says that something was not tested, and why, past the runner, which keeps what tests print to itself.
 #[cfg(all(feature = "bpf", target_os = "linux"))]

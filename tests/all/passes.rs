@@ -31,7 +31,8 @@ fn blinded(program: &Program, options: blind::Options) -> (Vec<Insn>, blind::Rep
     (insns, report)
 }
 
-fn listing(insns: &[Insn]) -> String {
+/// The text of a program, a line for each instruction.
+pub(crate) fn listing(insns: &[Insn]) -> String {
     let mut text = String::new();
     let mut at = 0;
     while at < insns.len() {

@@ -5,7 +5,7 @@ use std::fs;
 use arbitrary::{Arbitrary, Unstructured};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use relinear::fuzzing::{ProgramCase, check_program};
+use relinear::fuzzing::{ProgramCase, ValuesCase, check_program, check_values};
 
 fn check_bytes(bytes: &[u8]) {
     check_program(&ProgramCase::arbitrary(&mut Unstructured::new(bytes)).expect("no bytes are too few"));
@@ -59,5 +59,17 @@ fn the_corpus_of_the_fuzzer_passes() {
     };
     for entry in corpus {
         check_bytes(&fs::read(entry.unwrap().path()).unwrap());
+    }
+}
+
+proptest! {
+    #![proptest_config(config(1000))]
+
+    #[test]
+    fn values_are_what_runs_have_and_passes_by_them_leave_what_programs_do(
+        bytes in vec(any::<u8>(), 100..2500),
+    ) {
+        let case = ValuesCase::arbitrary(&mut Unstructured::new(&bytes)).expect("no bytes are too few");
+        check_values(&case);
     }
 }

@@ -13,7 +13,7 @@ build() { # COMPILER OUTPUT SOURCE FLAGS...
 }
 clang16() { build "$CLANG16" "$@"; }
 
-for name in xdp_parse tc_mark subprogs loops globals core tailcall lock syscall ksyms large dead; do
+for name in xdp_parse tc_mark subprogs loops globals core tailcall lock syscall ksyms large dead relocs; do
 	clang16 $name.o $name.c -g -target bpf
 done
 clang16 alu32.o alu32.c -g -target bpf -mcpu=v3

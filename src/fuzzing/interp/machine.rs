@@ -3,8 +3,8 @@
 use std::vec::Vec;
 
 use super::fault::Fault;
-use super::memory::{APART, MAPS, VALUES};
-use super::run::Run;
+use super::memory::{APART, CONTEXT, MAPS, VALUES};
+use super::run::{Run, Sight};
 use crate::bpf::opcode::FRAME_POINTER;
 use crate::bpf::{Endian, Insn};
 
@@ -111,6 +111,12 @@ impl Machine {
         VALUES + u64::from(map) * APART
     }
 
+    /// The address of the context.
+    #[must_use]
+    pub const fn context_address() -> u64 {
+        CONTEXT
+    }
+
     /// What stands for a map where a helper takes one.
     #[must_use]
     pub fn map_address(map: u32) -> u64 {
@@ -123,7 +129,16 @@ impl Machine {
     ///
     /// What stopped it.
     pub fn run(&self, program: &[Insn]) -> Result<Outcome, Fault> {
-        Run::new(self, program).finish()
+        self.run_watched(program, &mut |_| {})
+    }
+
+    /// As [`run`](Machine::run), and shows what is before each instruction.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Machine::run).
+    pub fn run_watched(&self, program: &[Insn], watch: &mut dyn FnMut(&Sight<'_>)) -> Result<Outcome, Fault> {
+        Run::new(self, program).finish(watch)
     }
 
     /// As [`run`](Machine::run), and says of each slot whether an instruction ran that starts there.
@@ -133,7 +148,7 @@ impl Machine {
     /// As [`run`](Machine::run).
     pub fn run_seen(&self, program: &[Insn]) -> Result<(Outcome, Vec<bool>), Fault> {
         let mut run = Run::new(self, program);
-        let outcome = run.finish()?;
+        let outcome = run.finish(&mut |_| {})?;
         Ok((outcome, run.seen))
     }
 }

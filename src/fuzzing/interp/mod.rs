@@ -17,3 +17,4 @@ mod run;
 
 pub use fault::{Fault, Reason};
 pub use machine::{HelperCall, HighHalf, Machine, MapValues, Outcome};
+pub use run::Sight;

@@ -40,6 +40,23 @@ pub(super) enum Flow {
     Out,
 }
 
+/// What a run looks like before an instruction.
+pub struct Sight<'r> {
+    /// The slot of the instruction.
+    pub slot: usize,
+    /// What registers hold; `None`: nothing was written to them.
+    pub regs: &'r [Option<u64>; 16],
+    memory: &'r Memory,
+}
+
+impl Sight<'_> {
+    /// The eight bytes at an address, as a number, if there is memory.
+    #[must_use]
+    pub fn load(&self, address: u64) -> Option<u64> {
+        self.memory.load(address, 8).ok()
+    }
+}
+
 /// What the upper half of a register holds where it may hold anything.
 const GARBAGE: u64 = 0xbad0_bad0 << 32;
 
@@ -66,12 +83,13 @@ impl<'m> Run<'m> {
         run
     }
 
-    /// Runs to the end.
-    pub(super) fn finish(&mut self) -> Result<Outcome, Fault> {
+    /// Runs to the end. `watch` is called before each instruction.
+    pub(super) fn finish(&mut self, watch: &mut dyn FnMut(&Sight<'_>)) -> Result<Outcome, Fault> {
         for _ in 0..self.machine.steps {
             let fault = |reason| Fault { at: self.at, reason };
             let len = check(self.program, self.at, self.machine.highest).map_err(fault)?;
             self.seen[self.at] = true;
+            watch(&Sight { slot: self.at, regs: &self.regs, memory: &self.memory });
             let flow = self.step(len);
             let fault = |reason| Fault { at: self.at, reason };
             let at = i64::try_from(self.at).unwrap_or(i64::MAX);
