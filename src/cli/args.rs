@@ -132,6 +132,10 @@ pub(super) struct PatchArgs {
     #[arg(long)]
     pub(super) strict: bool,
 
+    /// Read the result back before it is written to OUT, and fail unless it is IN but for what the passes changed
+    #[arg(long)]
+    pub(super) verify: bool,
+
     /// Print JSON instead of a table
     #[arg(long)]
     pub(super) json: bool,

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use relinear::elf::{
-    Counts as PassCounts, FunctionReport, Note, Object, Pass, Passes, PatchReport, patch_for,
+    Counts as PassCounts, FunctionReport, Note, Object, Pass, Passes, PatchReport, patch_for, patch_recorded,
+    verify,
 };
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
@@ -40,9 +41,18 @@ pub(super) fn run(args: &PatchArgs) -> Result<(), Failure> {
     object.strict(args.strict);
     let left_alone = left_alone(&object);
     let chosen: Vec<&dyn Pass> = args.passes.iter().filter_map(|name| passes.by_name(name)).collect();
-    let report = patch_for(&mut object, &chosen, args.cpu.into()).map_err(|error| fail(&error))?;
+    let mut changes = Vec::new();
+    let report = if args.verify {
+        patch_recorded(&mut object, &chosen, args.cpu.into(), &mut changes)
+    } else {
+        patch_for(&mut object, &chosen, args.cpu.into())
+    };
+    let report = report.map_err(|error| fail(&error))?;
     let bytes = object.write().map_err(|error| fail(&error))?;
     let time = started.elapsed();
+    if args.verify {
+        verify(&input.bytes, &bytes, &changes).map_err(|error| fail(&error))?;
+    }
 
     if to_stdout {
         print::file_to_stdout(&bytes)?;

@@ -10,6 +10,7 @@ use super::object::Object;
 use super::pass::{Counts, Failure, Pass, PatchReason, position_of};
 use super::place::Place;
 use super::tally::{FunctionReport, Track};
+use super::verify::CodeChange;
 use crate::Arena;
 use crate::bpf::{CfgError, Cpu, EditError, InsnReason};
 
@@ -85,10 +86,35 @@ pub fn patch(object: &mut Object<'_>, passes: &[&dyn Pass]) -> Result<PatchRepor
 ///
 /// As [`patch`].
 pub fn patch_for(object: &mut Object<'_>, passes: &[&dyn Pass], cpu: Cpu) -> Result<PatchReport, PatchError> {
+    run_all(object, passes, cpu, None)
+}
+
+/// As [`patch_for`], and adds each edit of a code section to `changes`, for [`verify`](super::verify()).
+///
+/// O(passes · size of the object).
+///
+/// # Errors
+///
+/// As [`patch`].
+pub fn patch_recorded(
+    object: &mut Object<'_>,
+    passes: &[&dyn Pass],
+    cpu: Cpu,
+    changes: &mut Vec<CodeChange>,
+) -> Result<PatchReport, PatchError> {
+    run_all(object, passes, cpu, Some(changes))
+}
+
+fn run_all(
+    object: &mut Object<'_>,
+    passes: &[&dyn Pass],
+    cpu: Cpu,
+    changes: Option<&mut Vec<CodeChange>>,
+) -> Result<PatchReport, PatchError> {
     check(object, passes)?;
     // The symbols that stand for functions change, so what they were has to be kept.
     let old = object.clone();
-    let mut run = Run { track: Track::new(object), old: &old, arena: Arena::new(), cpu };
+    let mut run = Run { track: Track::new(object), old: &old, arena: Arena::new(), cpu, changes };
     let mut report = PatchReport {
         functions: Vec::new(),
         passes: passes.iter().map(|pass| (pass.name(), Counts::default())).collect(),
@@ -144,15 +170,17 @@ fn is_stack_argument(error: &CfgError) -> bool {
 }
 
 /// The runs of passes over one object.
-struct Run<'d> {
+struct Run<'d, 'c> {
     /// The object as it was.
     old: &'d Object<'d>,
     track: Track,
     arena: Arena,
     cpu: Cpu,
+    /// Where each edit of a code section goes, if that is wanted.
+    changes: Option<&'c mut Vec<CodeChange>>,
 }
 
-impl Run<'_> {
+impl Run<'_, '_> {
     /// Runs the pass number `next`, and those after it that take what it has edited, and puts their edits into the
     /// object. Which pass comes next.
     fn transaction(
@@ -165,6 +193,7 @@ impl Run<'_> {
         self.arena.reset();
         let mut edit = object.edit(&self.arena);
         edit.set_cpu(self.cpu);
+        edit.record_changes(self.changes.is_some());
         let last = loop {
             let done = passes[next].run(&mut edit).map_err(|failure| self.fail(passes[next], failure))?;
             report.passes[next].1.plus(&done.counts);
@@ -181,6 +210,9 @@ impl Run<'_> {
         let done = object.commit(change).map_err(fail)?;
         for (code, map) in &done.maps {
             self.track.follow(*code, map);
+        }
+        if let Some(changes) = &mut self.changes {
+            changes.extend(done.changes);
         }
         report.relaxed += done.lengthened;
         report.linearized += 1;

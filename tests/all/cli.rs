@@ -467,6 +467,21 @@ fn debug_sections_are_dropped_with_a_note_or_kept() {
 }
 
 #[test]
+fn a_verified_object_is_the_same() {
+    let dir = tempdir();
+    let (one, other) = (dir.path().join("one.o"), dir.path().join("other.o"));
+    for object in objects() {
+        let passes = ["--pass", "dce,blind", "--seed", "3"];
+        let plain = patch(&object, &one, &passes);
+        let verified = patch(&object, &other, &[&passes[..], &["--verify"]].concat());
+        assert_eq!(plain.code, verified.code, "{}: {}", object.display(), verified.err);
+        if plain.code == 0 {
+            assert_eq!(read(&one), read(&other), "{}", object.display());
+        }
+    }
+}
+
+#[test]
 fn a_failed_pass_says_where() {
     let dir = tempdir();
     let (input, out) = (dir.path().join("in.o"), dir.path().join("out.o"));

@@ -460,6 +460,26 @@ fn elf(seen: &mut Seen) {
     seen.is("ElfError::Write", write.clone(), "cannot write the object: too long");
     assert_eq!(PatchReason::Elf(write.clone()), PatchReason::Elf(write));
     seen.0.insert("PatchReason::Elf".to_owned());
+    verified(seen, &file, start);
+}
+
+/// Of a file, and where its `.text` begins.
+#[cfg(feature = "elf")]
+fn verified(seen: &mut Seen, file: &[u8], start: u64) {
+    use relinear::elf::verify;
+
+    let error = verify(&file[..10], file, &[]).expect_err("it is cut short");
+    let text = error.to_string();
+    assert!(text.starts_with("cannot verify the object: "), "{text}");
+    seen.is("VerifyError::Unreadable", error, &text);
+    let mut bad = file.to_vec();
+    let slot = 14;
+    bad[usize::try_from(start).expect("short") + slot * 8] = 0xff;
+    let error = verify(file, &bad, &[]).expect_err("a byte was changed");
+    let text = "what was written is wrong: section \".text\", offset 0x70: the byte is 0xff, and should be ";
+    assert!(error.to_string().starts_with(text), "{error}");
+    let text = error.to_string();
+    seen.is("VerifyError::Wrong", error, &text);
 }
 
 /// Edits of an object that it cannot take.
@@ -549,7 +569,9 @@ fn every_error_of_the_table_says_where_and_why() {
     let missed = listed.difference(&seen.0);
     let missed: Vec<&String> =
         missed.filter(|name| !elsewhere.iter().any(|kind| name.starts_with(kind))).collect();
-    let of_elf = |name: &&&String| name.starts_with("ElfError") || name.starts_with("PatchReason");
+    let of_elf = |name: &&&String| {
+        ["ElfError", "PatchReason", "VerifyError"].iter().any(|of_elf| name.starts_with(of_elf))
+    };
     assert!(missed.iter().all(|name| !cfg!(feature = "elf") && of_elf(&name)), "not provoked: {missed:?}");
     assert!(seen.0.is_subset(&listed), "not in the table: {:?}", seen.0.difference(&listed));
 }

@@ -61,6 +61,8 @@ mod scratch;
 mod tables;
 #[cfg(all(feature = "cli", unix))]
 mod terminal;
+#[cfg(feature = "elf")]
+mod verify;
 
 /// Says that something was not tested, and why, past the runner, which keeps what tests print to itself.
 #[cfg(all(feature = "bpf", target_os = "linux"))]

@@ -65,7 +65,7 @@ fn security_is_short() {
 }
 
 /// The enums of errors: what the table calls them, and where they are.
-const ERRORS: [(&str, &str, &str); 15] = [
+const ERRORS: [(&str, &str, &str); 16] = [
     ("Error", "src/core/error.rs", "Error"),
     ("TableError", "src/core/table.rs", "TableError"),
     ("EditError", "src/bpf/editor.rs", "EditError"),
@@ -81,6 +81,7 @@ const ERRORS: [(&str, &str, &str); 15] = [
     ("PatchReason", "src/elf/pass.rs", "PatchReason"),
     ("CountError", "src/count.rs", "CountError"),
     ("ScriptReason", "src/script/error.rs", "ScriptReason"),
+    ("VerifyError", "src/elf/verify/error.rs", "VerifyError"),
 ];
 
 /// The variants of an enum, out of the source that defines it as `cargo fmt` writes it.

@@ -11,7 +11,7 @@ use crate::elf::code::{CoreRelo, R_BPF_64_32, R_BPF_64_64};
 use crate::elf::image::Reloc;
 use crate::elf::moves::{self, NewCode};
 use crate::elf::plan::Plan;
-use crate::elf::{ElfError, Object};
+use crate::elf::{CodeChange, ElfError, Object};
 
 /// All that an edit changes in an object, for [`Object::commit`].
 pub struct Change {
@@ -21,6 +21,8 @@ pub struct Change {
     /// In the order of the code sections.
     pub(super) sections: Vec<ChangedSection>,
     pub(super) added: Added,
+    /// What is done to each code section of the object, if that is recorded.
+    pub(super) changes: Vec<CodeChange>,
     /// The new bytes of `.BTF`, and where old bytes moved to.
     pub(super) btf: Option<super::types::NewBtf>,
 }
@@ -46,6 +48,8 @@ pub struct Committed {
     pub maps: Vec<(usize, Map)>,
     /// How many branches no longer reached, and took a longer form.
     pub lengthened: u32,
+    /// What was done to each code section that the file has, if that was [recorded](ObjectEditor::record_changes).
+    pub changes: Vec<CodeChange>,
 }
 
 /// What instructions of a section refer to, at their new slots.
@@ -73,6 +77,7 @@ impl ObjectEditor<'_, '_> {
         let (object, cpu) = (self.object, self.cpu);
         let mut sections = Vec::new();
         let mut resolved = Vec::new();
+        let mut changes = Vec::new();
         for (index, place) in self.code.iter_mut().enumerate() {
             let Some(editor) = place else { continue };
             let name = object.code.get(index).map_or("", |code| code.name());
@@ -82,6 +87,16 @@ impl ObjectEditor<'_, '_> {
                 continue;
             }
             let references = resolve(editor, &mut program, &map, name)?;
+            if let Some(code) = object.code.get(index).filter(|_| self.records_changes) {
+                let old = &editor.program().insns;
+                changes.push(CodeChange::of_code(
+                    code.section_index(),
+                    old,
+                    editor.list(),
+                    &map,
+                    &program.insns,
+                ));
+            }
             let functions: Vec<_> = self
                 .added
                 .functions
@@ -135,7 +150,7 @@ impl ObjectEditor<'_, '_> {
             }
         }
         let btf = if self.types.is_changed() { Some(self.types.to_bytes()?) } else { None };
-        Ok(Change { version: object.version, plan, sections, added: self.added, btf })
+        Ok(Change { version: object.version, plan, sections, added: self.added, changes, btf })
     }
 
     fn section_name(&self, code: usize) -> alloc::string::String {

@@ -29,7 +29,7 @@ impl Object<'_> {
     ///
     /// [`ElfError::Stale`] if the object has changed since. Whatever the error, the object is as it was.
     pub fn commit(&mut self, change: Change) -> Result<Committed, ElfError> {
-        let Change { version, plan, mut sections, added, btf } = change;
+        let Change { version, plan, mut sections, added, changes, btf } = change;
         if version != self.version {
             return Err(ElfError::Stale);
         }
@@ -44,7 +44,7 @@ impl Object<'_> {
             self.set_btf(btf);
             self.btf = parsed;
         }
-        let mut done = Committed { maps: Vec::new(), lengthened: 0 };
+        let mut done = Committed { maps: Vec::new(), lengthened: 0, changes };
         let old_code = sections.iter_mut().filter(|section| section.code < of_file);
         let new_code =
             old_code.map(|section| (section.code, mem::take(&mut section.program.insns))).collect();

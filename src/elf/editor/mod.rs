@@ -68,6 +68,7 @@ pub struct ObjectEditor<'o, 'd> {
     code: Vec<Option<CodeEditor<'o>>>,
     types: Types<'o>,
     added: Added,
+    records_changes: bool,
 }
 
 /// What is added to an object. An index of a section or a symbol counts from those of the object on.
@@ -101,6 +102,7 @@ impl<'d> Object<'d> {
             code: self.code.iter().map(|_| None).collect(),
             types: Types::new(self.btf.as_ref(), self.image.endian),
             added: Added::default(),
+            records_changes: false,
         }
     }
 }
@@ -115,6 +117,12 @@ impl<'o, 'd> ObjectEditor<'o, 'd> {
     /// Jumps that no longer reach take what this processor has for them; [`Cpu::V4`] if nothing is said.
     pub fn set_cpu(&mut self, cpu: Cpu) {
         self.cpu = cpu;
+    }
+
+    /// Whether [`Committed::changes`] is to say what was done to each code section, for [`verify`](super::verify()). It
+    /// costs a copy of the new code. If nothing is said, it does not.
+    pub fn record_changes(&mut self, record: bool) {
+        self.records_changes = record;
     }
 
     /// Whether the code section was asked for, to be edited. O(1).
