@@ -1,7 +1,5 @@
 //! Lists against the naive model of `relinear::fuzzing`: on random bytes, and on what the fuzzer kept.
 
-use std::fs;
-
 use arbitrary::{Arbitrary, Unstructured};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -23,10 +21,8 @@ proptest! {
 
 #[test]
 fn the_corpus_of_the_fuzzer_passes() {
-    // A packaged crate comes without it.
-    let Ok(corpus) = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/edits")) else { return };
-    for entry in corpus {
-        check_bytes(&fs::read(entry.unwrap().path()).unwrap());
+    for input in crate::corpus("edits") {
+        check_bytes(&input);
     }
 }
 

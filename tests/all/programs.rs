@@ -1,7 +1,5 @@
 //! Passes over random programs, which the interpreter of `relinear::fuzzing` runs before and after.
 
-use std::fs;
-
 use arbitrary::{Arbitrary, Unstructured};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -53,11 +51,7 @@ proptest! {
 
 #[test]
 fn the_corpus_of_the_fuzzer_passes() {
-    // A packaged crate comes without it.
-    let Ok(corpus) = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/program")) else {
-        return;
-    };
-    for entry in corpus {
-        check_bytes(&fs::read(entry.unwrap().path()).unwrap());
+    for input in crate::corpus("program") {
+        check_bytes(&input);
     }
 }

@@ -1,7 +1,5 @@
 //! Branches at their limits against the naive solver of `relinear::fuzzing`.
 
-use std::fs;
-
 use arbitrary::{Arbitrary, Unstructured};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -22,9 +20,7 @@ proptest! {
 
 #[test]
 fn the_corpus_of_the_fuzzer_passes() {
-    // A packaged crate comes without it.
-    let Ok(corpus) = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/relax")) else { return };
-    for entry in corpus {
-        check_bytes(&fs::read(entry.unwrap().path()).unwrap());
+    for input in crate::corpus("relax") {
+        check_bytes(&input);
     }
 }
