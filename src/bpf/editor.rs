@@ -57,7 +57,7 @@ pub struct Editor<'a, T = ()> {
     pub(super) list: List<'a, Bpf, Aux<T>>,
     pub(super) lines: Vec<(Handle, LineInfo)>,
     pub(super) added: Vec<Added>,
-    /// What the program is.
+    /// Whether this is a program that the kernel enters at its first subprogram, rather than a code section of an object.
     pub(super) whole: bool,
 }
 

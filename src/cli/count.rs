@@ -14,9 +14,6 @@ use super::print::{self, Style};
 use super::target::Target;
 use super::{input, patch, table};
 
-/// What the JSON of this command is a version of.
-const VERSION: u32 = 1;
-
 pub(super) fn run(args: &CountArgs) -> Result<(), Failure> {
     if let (Some(object), Some(map)) = (&args.report, args.map_id) {
         return report(object, map, args.json);
@@ -40,7 +37,7 @@ pub(super) fn run(args: &CountArgs) -> Result<(), Failure> {
     target.write(&bytes, &input)?;
     notes.extend(patch::lost(&object));
     let functions: Vec<CountedJson> = report.functions.iter().map(CountedJson::from).collect();
-    let shown = Counted { version: VERSION, file: &input.name, output: target.name(), functions, notes };
+    let shown = Counted { file: &input.name, output: target.name(), functions, notes };
     if !args.json {
         for note in &shown.notes {
             print::note(&format!("note: {note}"));
@@ -52,7 +49,6 @@ pub(super) fn run(args: &CountArgs) -> Result<(), Failure> {
 /// All that is said when counters were added, in the shape of its JSON.
 #[derive(Serialize)]
 struct Counted<'a> {
-    version: u32,
     file: &'a str,
     output: String,
     functions: Vec<CountedJson>,
@@ -107,7 +103,6 @@ impl Counted<'_> {
 /// All that is said of the values of counters, in the shape of its JSON.
 #[derive(Serialize)]
 struct Values<'a> {
-    version: u32,
     file: &'a str,
     functions: Vec<ValuesJson>,
 }
@@ -143,7 +138,7 @@ fn report(path: &Path, map: u32, json: bool) -> Result<(), Failure> {
         exits: row.exits,
         nanoseconds: row.nanoseconds,
     });
-    let shown = Values { version: VERSION, file: &input.name, functions: functions.collect() };
+    let shown = Values { file: &input.name, functions: functions.collect() };
     print::to_stdout(|out| if json { print::json(out, &shown) } else { shown.write(out) })
 }
 

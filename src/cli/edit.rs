@@ -15,9 +15,6 @@ use super::print::{self, Style};
 use super::target::Target;
 use super::{input, patch, table};
 
-/// What the JSON of this command is a version of.
-const VERSION: u32 = 1;
-
 pub(super) fn run(args: &EditArgs) -> Result<(), Failure> {
     let target = Target::new(&args.output)?;
     let (name, text) = match &args.script {
@@ -45,7 +42,7 @@ pub(super) fn run(args: &EditArgs) -> Result<(), Failure> {
     notes.extend(patch::lost(&object));
     let Report { added, edits, .. } = report;
     let edits: Vec<Row<'_>> = edits.iter().map(Row::from).collect();
-    let shown = Shown { version: VERSION, file: &input.name, output: target.name(), added, edits, notes };
+    let shown = Shown { file: &input.name, output: target.name(), added, edits, notes };
     if !args.json {
         for note in &shown.notes {
             print::note(&format!("note: {note}"));
@@ -57,7 +54,6 @@ pub(super) fn run(args: &EditArgs) -> Result<(), Failure> {
 /// All that is said, in the shape of its JSON.
 #[derive(Serialize)]
 struct Shown<'a> {
-    version: u32,
     file: &'a str,
     output: String,
     added: Vec<String>,
